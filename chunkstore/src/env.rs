@@ -1,0 +1,142 @@
+//! The world, as the rest of the code sees it: clock, randomness, files, blocking work, sockets.
+//!
+//! Owns: the traits and their real implementations. Not: timers, which are tokio's everywhere (a
+//! simulation pauses that clock).
+//! Holds: no other module calls the operating system for any of these, so that a test can make any
+//! call fail, lie or stop half-way, and a simulation can run a whole cluster in one process.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Wall-clock time.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since 1970-01-01T00:00:00Z. May jump; order never rests on it.
+    fn now_ms(&self) -> u64;
+}
+
+/// A source of randomness fit for keys.
+pub trait Entropy: Send + Sync {
+    /// Fills `buffer` with random bytes.
+    fn fill(&self, buffer: &mut [u8]);
+}
+
+/// Where blocking calls run: a pool of threads, or inline in a simulation.
+pub trait Blocking: Send + Sync {
+    /// Runs `job` somewhere that may block. Never blocks the caller for long in production.
+    fn run(&self, job: Box<dyn FnOnce() + Send>);
+}
+
+/// The file system under a disk of the cluster.
+pub trait FileSystem: Send + Sync {
+    /// Opens an existing file for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Creates a file that must not exist.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Names (not paths) of the entries of a directory, in any order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Makes a directory and its parents; an existing one is fine.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Atomically puts `from` in the place of `to`.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the entries of a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Bytes of the file system that holds `dir`.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
+}
+
+/// Size of a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// All bytes.
+    pub total: u64,
+    /// Bytes that may still be written.
+    pub free: u64,
+}
+
+/// An open file. Offsets are absolute: a file has no cursor.
+pub trait File: Send + Sync {
+    /// Reads exactly `buffer.len()` bytes at `offset`; an early end is `UnexpectedEof`.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `data` at `offset`. Where [`File::alignment`] is above 1, `offset`, the length
+    /// and the address of `data` must be multiples of it.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// What writes must be aligned to, in bytes: 1 when buffered, 4096 when they bypass the cache.
+    fn alignment(&self) -> usize;
+    /// Makes written data durable. After an error nothing is known of any earlier write.
+    fn sync(&self) -> io::Result<()>;
+    /// Reserves `bytes` on the medium, so that later writes below it cannot run out of space.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Sets the length, cutting or extending with zeros.
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+    /// Present length.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// Everything that touches the world, handed down from `main` or from a test.
+#[derive(Clone)]
+pub struct Env {
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Files of the disks.
+    pub files: Arc<dyn FileSystem>,
+    /// Blocking work.
+    pub blocking: Arc<dyn Blocking>,
+    /// Sockets.
+    #[cfg(feature = "net")]
+    pub sockets: Arc<dyn Sockets>,
+}
+
+impl Env {
+    /// 16 random bytes, for an identifier.
+    pub fn random_id(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        bytes
+    }
+
+    /// 8 random bytes as a number, for jitter and hedging.
+    pub fn random_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.entropy.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+}
+
+/// The sockets of a node.
+#[cfg(feature = "net")]
+#[async_trait::async_trait]
+pub trait Sockets: Send + Sync {
+    /// A bound UDP socket for QUIC.
+    fn udp(&self, address: std::net::SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>>;
+    /// The runtime that quinn uses with it.
+    fn quinn_runtime(&self) -> Arc<dyn quinn::Runtime>;
+    /// A listening TCP socket.
+    async fn tcp_listen(&self, address: std::net::SocketAddr) -> io::Result<tokio::net::TcpListener>;
+}
+
+/// Blocking work as a future: the result of `job`, run where [`Blocking`] says.
+#[cfg(any(feature = "disk", feature = "net"))]
+impl Env {
+    /// Runs `job` on [`Env::blocking`] and waits for its result.
+    ///
+    /// # Errors
+    /// `Interrupted` when the job was dropped without running (the process is stopping).
+    pub async fn run_blocking<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        let (done, result) = tokio::sync::oneshot::channel();
+        self.blocking.run(Box::new(move || {
+            let _ = done.send(job());
+        }));
+        result.await.map_err(|_| io::Error::new(io::ErrorKind::Interrupted, "the process is stopping"))
+    }
+}

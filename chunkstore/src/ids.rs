@@ -1,0 +1,213 @@
+//! The names of things: cluster > site > node > disk, and blob > chunk > shard.
+//!
+//! Owns: identifier types, their text forms and their limits. Not: who hands them out.
+//! Holds: (1) an identifier that exists is well-formed; (2) text forms round-trip.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// A text that is not an identifier of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {wanted}")]
+pub struct BadId {
+    /// What was given (cut to 64 characters).
+    pub text: String,
+    /// What was wanted, for people.
+    pub wanted: &'static str,
+}
+
+impl BadId {
+    fn new(text: &str, wanted: &'static str) -> Self {
+        Self { text: text.chars().take(64).collect(), wanted }
+    }
+}
+
+macro_rules! id128 {
+    ($(#[$doc:meta])* $name:ident, $wanted:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub u128);
+
+        impl $name {
+            /// The identifier made of 16 random bytes.
+            pub fn from_random(bytes: [u8; 16]) -> Self {
+                Self(u128::from_be_bytes(bytes))
+            }
+
+            /// Big-endian bytes: their order is the order of the identifiers.
+            pub fn to_bytes(self) -> [u8; 16] {
+                self.0.to_be_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:032x})"), self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadId;
+
+            fn from_str(text: &str) -> Result<Self, BadId> {
+                if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+                    return Err(BadId::new(text, $wanted));
+                }
+                u128::from_str_radix(text, 16).map(Self).map_err(|_| BadId::new(text, $wanted))
+            }
+        }
+    };
+}
+
+id128!(
+    /// A cluster: random, made once by `kluis cluster init`.
+    ClusterId, "a cluster id (32 hexadecimal digits)"
+);
+id128!(
+    /// A disk: random, written into the disk's label when it is formatted.
+    DiskId, "a disk id (32 hexadecimal digits)"
+);
+id128!(
+    /// The storage of a node: random, made when the node joins. A node whose storage was emptied has
+    /// another one and is refused under its old [`NodeId`].
+    StorageId, "a storage id (32 hexadecimal digits)"
+);
+id128!(
+    /// The bytes of one version of a document: random, so that blobs spread evenly over id ranges.
+    BlobId, "a blob id (32 hexadecimal digits)"
+);
+
+/// A member of the cluster: small, never reused, handed out by the metadata group. Starts at 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        let wanted = "a node id (n1, n2, ...)";
+        let digits = text.strip_prefix('n').unwrap_or(text);
+        match digits.parse() {
+            Ok(id) if id > 0 => Ok(Self(id)),
+            _ => Err(BadId::new(text, wanted)),
+        }
+    }
+}
+
+/// A site (data centre) by its name: 1 to 32 of `a-z`, `0-9` and `-`, a DNS label.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SiteName(Arc<str>);
+
+impl SiteName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SiteName {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        let ok = (1..=32).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !text.starts_with('-')
+            && !text.ends_with('-');
+        if ok { Ok(Self(text.into())) } else { Err(BadId::new(text, "a site name (1 to 32 of a-z, 0-9, -)")) }
+    }
+}
+
+impl TryFrom<String> for SiteName {
+    type Error = BadId;
+
+    fn try_from(text: String) -> Result<Self, BadId> {
+        text.parse()
+    }
+}
+
+impl From<SiteName> for String {
+    fn from(name: SiteName) -> Self {
+        name.0.to_string()
+    }
+}
+
+impl fmt::Display for SiteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SiteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+/// A chunk: one sealed piece of a blob. Ordered by blob, then index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChunkId {
+    /// The blob that the chunk is a piece of.
+    pub blob: BlobId,
+    /// Position in the blob, from 0. Indices from [`ChunkId::TAIL_BASE`] up hold the unfinished tail
+    /// of a resumable upload and are never part of a committed version.
+    pub index: u32,
+}
+
+impl ChunkId {
+    /// First index of the space for unfinished tails (see `gateway::upload`).
+    pub const TAIL_BASE: u32 = 0x8000_0000;
+}
+
+impl fmt::Display for ChunkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.blob, self.index)
+    }
+}
+
+/// What a disk stores: shard number `shard` of a chunk. Ordered by chunk, then shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ShardKey {
+    /// The chunk that the shard belongs to.
+    pub chunk: ChunkId,
+    /// Number of the shard, below `k + m` of the blob's code; data shards come first.
+    pub shard: u8,
+}
+
+impl fmt::Display for ShardKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.chunk, self.shard)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_forms_round_trip_and_refuse() {
+        let id = DiskId(7);
+        assert_eq!(id.to_string().parse::<DiskId>().unwrap(), id);
+        assert!("7".parse::<DiskId>().is_err());
+        assert!("+0000000000000000000000000000007".parse::<DiskId>().is_err());
+        assert_eq!("n12".parse::<NodeId>().unwrap(), NodeId(12));
+        assert!("n0".parse::<NodeId>().is_err());
+        for bad in ["", "A", "a b", "-a", "a-", "../x", &"a".repeat(33)] {
+            assert!(bad.parse::<SiteName>().is_err(), "{bad}");
+        }
+        assert_eq!("dc-1".parse::<SiteName>().unwrap().as_str(), "dc-1");
+    }
+}

@@ -1,0 +1,96 @@
+//! `/v1/sessions`: the signed-in devices of a person.
+//!
+//! Owns: their list and their end. Holds: an ended session is refused on every gateway from the moment that
+//! this answers, for each request looks sessions up through the majority.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header};
+use kluis_raft::{command::Command, model::Session, view};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Caller, Gateway,
+    auth::cleared_cookie,
+    documents::{header_value, rfc3339},
+};
+use crate::problem::{Code, Problem, ProblemBody};
+
+/// A signed-in device.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionView {
+    /// Opaque id; says nothing about the token.
+    pub id: String,
+    /// Whether it is the one that asks.
+    pub current: bool,
+    /// When it began.
+    pub created_at: String,
+    /// When it ends at the latest.
+    pub expires_at: String,
+    /// Assurance level that the identity provider stated.
+    pub acr: String,
+}
+
+/// The signed-in devices.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionList {
+    /// The sessions.
+    pub sessions: Vec<SessionView>,
+}
+
+/// A session as JSON shows it.
+pub fn shown(session: &Session, current: &Session) -> SessionView {
+    SessionView {
+        id: format!("{:032x}", session.public_id),
+        current: session.public_id == current.public_id,
+        created_at: rfc3339(session.created_ms),
+        expires_at: rfc3339(session.expires_ms),
+        acr: session.acr.clone(),
+    }
+}
+
+/// The caller's sessions.
+#[utoipa::path(
+    get, path = "/v1/sessions", tag = "sign-in", security(("bearer" = [])),
+    responses(
+        (status = 200, body = SessionList),
+        (status = "default", description = "An error.", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Json<SessionList>, Problem> {
+    let now_ms = gateway.clock.now_ms();
+    let found = view::sessions(&*gateway.metadata.view(), caller.session.account)?;
+    let sessions = found.iter().filter(|s| s.expires_ms > now_ms).map(|s| shown(s, &caller.session)).collect();
+    Ok(Json(SessionList { sessions }))
+}
+
+/// Ends a session; `current` is the one that asks.
+#[utoipa::path(
+    delete, path = "/v1/sessions/{id}", tag = "sign-in", security(("bearer" = [])),
+    params(("id" = String, Path, description = "The session's id, or `current`.")),
+    responses(
+        (status = 204, description = "Ended, everywhere."),
+        (status = "default", description = "An error.", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn end(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path<String>) -> Result<Response, Problem> {
+    let public_id = if id == "current" {
+        caller.session.public_id
+    } else if id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        u128::from_str_radix(&id, 16).map_err(|_| Problem::plain(Code::NotFound))?
+    } else {
+        return Err(Problem::plain(Code::NotFound));
+    };
+    gateway.propose(Command::EndSession { account: caller.session.account, public_id }).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if public_id == caller.session.public_id {
+        response.headers_mut().insert(header::SET_COOKIE, header_value(&cleared_cookie())?);
+    }
+    Ok(response)
+}

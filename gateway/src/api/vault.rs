@@ -1,0 +1,156 @@
+//! One vault with its key: what is sealed and opened for its owner.
+//!
+//! Owns: which text is sealed under which purpose and id. Not: the ciphers ([`crate::keys`], [`crate::seal`]).
+//! Holds: personal text (names, profiles, cursors, hash states) is bound to its vault and its place, so that
+//! a sealed text moved to another record does not open.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use kluis_chunkstore::ids::BlobId;
+use kluis_raft::{
+    model::{DocumentId, Sealed, UploadId, Vault, VaultId},
+    store::Read,
+    view,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    api::{Gateway, name::Label},
+    keys::{DocumentKey, KeyError, VaultKey, vault_key::{open_text, seal_text}},
+    problem::{Code, Problem},
+    seal::{ChunkSealer, SealError},
+};
+
+const LABEL: &str = "document label";
+const CURSOR: &str = "list cursor";
+const HASH: &str = "upload hash state";
+/// Purpose of a sealed profile; its id is the account's.
+pub const PROFILE: &str = "account profile";
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        tracing::error!(code = Code::KeyUnavailable.as_str(), why = %error, "a key is out of reach");
+        Self::plain(Code::KeyUnavailable)
+    }
+}
+
+impl From<SealError> for Problem {
+    fn from(error: SealError) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// A vault's record and its key.
+pub struct OpenVault {
+    /// The record, as of the view that it was read from.
+    pub record: Vault,
+    key: Arc<VaultKey>,
+}
+
+impl OpenVault {
+    /// Reads and opens a vault.
+    ///
+    /// # Errors
+    /// 404 when there is none, 503 when its key is out of reach.
+    pub async fn open(gateway: &Gateway, read: Arc<dyn Read>, vault: VaultId) -> Result<Self, Problem> {
+        let record = view::vault(&*read, vault)?.ok_or_else(|| Problem::plain(Code::NotFound))?;
+        let key = gateway.keys.vault_key(vault, &record.keys).await?;
+        Ok(Self { record, key })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> VaultId {
+        self.record.id
+    }
+
+    /// Seals the label of a document.
+    ///
+    /// # Errors
+    /// 500 when the cipher fails.
+    pub fn seal_label(&self, document: DocumentId, label: &Label) -> Result<Sealed, Problem> {
+        let plain = Zeroizing::new(label.encode().map_err(Problem::internal)?);
+        Ok(seal_text(&self.key, LABEL, &document.to_bytes(), &plain)?)
+    }
+
+    /// Opens the label of a document.
+    ///
+    /// # Errors
+    /// 503 when it does not open.
+    pub fn open_label(&self, document: DocumentId, sealed: &Sealed) -> Result<Label, Problem> {
+        let plain = open_text(&self.key, LABEL, &document.to_bytes(), sealed)?;
+        Label::decode(&plain).ok_or_else(|| Problem::internal("a document's label is damaged"))
+    }
+
+    /// Opens the owner's profile.
+    ///
+    /// # Errors
+    /// 503 when it does not open.
+    pub fn open_profile(&self, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        Ok(open_text(&self.key, PROFILE, &self.record.owner.to_bytes(), sealed)?)
+    }
+
+    /// A fresh document key for `blob`, and its wrap.
+    ///
+    /// # Errors
+    /// 500 when the cipher fails.
+    pub fn new_document_key(&self, gateway: &Gateway, blob: BlobId) -> Result<(DocumentKey, Vec<u8>), Problem> {
+        let key = DocumentKey::generate(&*gateway.entropy);
+        let wrapped = key.wrap(&*gateway.entropy, &self.key, self.record.id, blob)?;
+        Ok((key, wrapped))
+    }
+
+    /// The sealer of an existing blob.
+    ///
+    /// # Errors
+    /// 503 when its key does not unwrap.
+    pub fn sealer(&self, blob: BlobId, wrapped: &[u8]) -> Result<Arc<ChunkSealer>, Problem> {
+        let key = DocumentKey::unwrap(&self.key, self.record.id, blob, wrapped)?;
+        Ok(Arc::new(ChunkSealer::new(&key, blob)?))
+    }
+
+    /// A cursor that only this vault's lists take, and that nobody can forge.
+    ///
+    /// # Errors
+    /// 500 when the cipher fails.
+    pub fn seal_cursor(&self, at: u128) -> Result<String, Problem> {
+        let sealed = seal_text(&self.key, CURSOR, &self.record.id.to_bytes(), &at.to_be_bytes())?;
+        Ok(URL_SAFE_NO_PAD.encode(sealed.0))
+    }
+
+    /// Where a cursor stands.
+    ///
+    /// # Errors
+    /// 400 `bad_cursor`.
+    pub fn open_cursor(&self, text: &str) -> Result<u128, Problem> {
+        let bad = || Problem::plain(Code::BadCursor);
+        if text.len() > 256 {
+            return Err(bad());
+        }
+        let sealed = Sealed(URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?);
+        let plain = open_text(&self.key, CURSOR, &self.record.id.to_bytes(), &sealed).map_err(|_| bad())?;
+        let bytes: [u8; 16] = plain.as_slice().try_into().map_err(|_| bad())?;
+        Ok(u128::from_be_bytes(bytes))
+    }
+
+    /// Seals the running hash of an upload: it holds up to 63 bytes of plaintext.
+    ///
+    /// # Errors
+    /// 500 when the cipher fails.
+    pub fn seal_hash(&self, upload: UploadId, state: &crate::upload::Sha256) -> Result<Sealed, Problem> {
+        let plain = Zeroizing::new(state.export());
+        Ok(seal_text(&self.key, HASH, &upload.to_bytes(), &plain)?)
+    }
+
+    /// The running hash of an upload; a fresh one when nothing was sealed yet.
+    ///
+    /// # Errors
+    /// 503 when it does not open.
+    pub fn open_hash(&self, upload: UploadId, sealed: &Sealed) -> Result<crate::upload::Sha256, Problem> {
+        if sealed.0.is_empty() {
+            return Ok(crate::upload::Sha256::default());
+        }
+        let plain = open_text(&self.key, HASH, &upload.to_bytes(), sealed)?;
+        crate::upload::Sha256::import(&plain).ok_or_else(|| Problem::internal("an upload's hash state is damaged"))
+    }
+}

@@ -1,0 +1,24 @@
+//! How people and programs ask: the top crate of Kluis below the binary.
+//!
+//! Reading order: [`ports`] (what it needs from outside), [`router`] (every URL on one screen), [`api`]
+//! (one resource a file), [`auth`] (who asks), [`seal`] and [`keys`] (what makes bytes unreadable to a
+//! disk), [`upload`] and [`range`] (pure rules), [`problem`] (every error with its code), [`limits`]
+//! (sizes, rates and deadlines in one place), [`server`] (the listener).
+//!
+//! Owns: HTTP, sign-in, sealing. Not: disks, QUIC, consensus; it sees them through two ports.
+//! Holds: plaintext leaves this crate only towards the person whose it is.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod api;
+pub mod auth;
+pub mod keys;
+pub mod limits;
+pub mod ports;
+pub mod problem;
+pub mod range;
+pub mod router;
+pub mod seal;
+pub mod server;
+pub mod telemetry;
+pub mod upload;

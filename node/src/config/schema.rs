@@ -1,0 +1,218 @@
+//! The keys that a configuration may have: sections, keys, defaults, examples, descriptions.
+//!
+//! Owns: the one list of all keys. Not: reading ([`super::raw`]), meaning ([`super::checked`]).
+//! Holds: a key is listed once, here; the raw structs, the defaults, the example file and the names of
+//! the environment variables are made from it.
+
+use super::raw::Entry;
+
+/// One key of a section.
+#[derive(Debug)]
+pub struct KeySpec {
+    /// Its name.
+    pub key: &'static str,
+    /// What it means: unit, bounds, reason.
+    pub doc: &'static str,
+    /// The value it has when nobody says anything, as TOML; empty when it has none.
+    pub default: &'static str,
+    /// A value for the example file, as TOML, where there is no default.
+    pub example: &'static str,
+}
+
+/// One section.
+#[derive(Debug)]
+pub struct SectionSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is about.
+    pub doc: &'static str,
+    /// Its keys.
+    pub keys: &'static [KeySpec],
+}
+
+macro_rules! schema {
+    ($(
+        $(#[doc = $section_doc:literal])*
+        $section:ident: $Struct:ident {
+            $( $(#[doc = $doc:literal])* $key:ident: default $default:literal, example $example:literal; )*
+        }
+    )*) => {
+        $(
+            $(#[doc = $section_doc])*
+            #[derive(Debug, Clone, Default)]
+            pub struct $Struct {
+                $( $(#[doc = $doc])* pub $key: Option<Entry>, )*
+            }
+
+            impl $Struct {
+                /// The section and its keys.
+                pub const SPEC: SectionSpec = SectionSpec {
+                    name: stringify!($section),
+                    doc: concat!($($section_doc, "\n"),*),
+                    keys: &[$(KeySpec { key: stringify!($key), doc: concat!($($doc, "\n"),*), default: $default, example: $example }),*],
+                };
+
+                /// Where the value of a key is kept.
+                pub fn slot(&mut self, key: &str) -> Option<&mut Option<Entry>> {
+                    match key {
+                        $(stringify!($key) => Some(&mut self.$key),)*
+                        _ => None,
+                    }
+                }
+
+                /// What was said for each key, in order of the schema.
+                pub fn entries(&self) -> Vec<(&'static str, Option<&Entry>)> {
+                    vec![$((stringify!($key), self.$key.as_ref())),*]
+                }
+            }
+        )*
+    };
+}
+
+schema! {
+    /// The node itself. Who it is (its id, site and certificate) was decided when it joined and lies in `identity/`.
+    node: RawNode {
+        /// Directory of the node: `identity/` (who it is) and `meta/` (its copy of the metadata).
+        dir: default "", example "\"/var/lib/kluis\"";
+        /// Site that the node must be of: a guard against a disk in the wrong machine. Optional.
+        site: default "", example "\"dc1\"";
+    }
+    /// Where the node listens: addresses with ports.
+    listen: RawListen {
+        /// QUIC (UDP): the other nodes.
+        quic: default "", example "\"192.0.2.11:7000\"";
+        /// HTTPS for operators (client certificates), health checks and metrics.
+        admin: default "", example "\"192.0.2.11:7001\"";
+        /// HTTPS for people and programs. Absent: this node is no gateway.
+        gateway: default "", example "\"192.0.2.11:443\"";
+    }
+    /// The disks of the node: directories, in production each its own file system.
+    disks: RawDisks {
+        /// Their paths. Empty: the node stores no shards.
+        paths: default "[]", example "[\"/srv/kluis/d1\", \"/srv/kluis/d2\"]";
+        /// Share of the data that each of them takes, 1 to 4294967295. Absent: the GiB of its file system.
+        weight: default "", example "4000";
+    }
+    /// What people and programs meet. Used when `listen.gateway` is set.
+    gateway: RawGateway {
+        /// The address that people use, https, without a path.
+        public_url: default "", example "\"https://vault.example.org\"";
+        /// Certificate chain (PEM). Absent, with `key_file`: the node's own certificate of the cluster CA. Reloaded when it changes.
+        certificate_file: default "", example "\"/etc/kluis/tls/fullchain.pem\"";
+        /// Key of the certificate (PEM, mode 0600).
+        key_file: default "", example "\"/etc/kluis/tls/key.pem\"";
+        /// Connections that one client address may hold, 1 to 100000; 0 is no limit.
+        connections_per_address: default "64", example "";
+        /// Largest document, 1 KiB to 5 TiB.
+        body_max: default "\"5 GB\"", example "";
+    }
+    /// The master key that wraps every vault's key. Used when `listen.gateway` is set.
+    keys: RawKeys {
+        /// Where it is: `file` or `pkcs11`.
+        master: default "\"file\"", example "";
+        /// With `file`: the key file (mode 0600), the same on every gateway.
+        file: default "", example "\"/etc/kluis/master.key\"";
+        /// With `pkcs11`: the library of the device.
+        module: default "", example "\"/usr/lib/softhsm/libsofthsm2.so\"";
+        /// With `pkcs11`: the token's label.
+        token_label: default "", example "\"kluis\"";
+        /// With `pkcs11`: a file with the PIN (mode 0600).
+        pin_file: default "", example "\"/etc/kluis/pin\"";
+        /// With `pkcs11`: the key's label.
+        key_label: default "", example "\"master\"";
+    }
+    /// How shards are written and read.
+    storage: RawStorage {
+        /// Size of a segment file, 1 MiB to 4 GiB, reserved when the segment is begun.
+        segment_bytes: default "\"64 MiB\"", example "";
+        /// Shards that may wait for a disk, 1 MiB to 4 GiB: beyond it writers are told to wait.
+        queue_bytes: default "\"64 MiB\"", example "";
+        /// How long one shard may take to write or read, 50ms to 60s, before its disk counts as absent.
+        shard_deadline: default "\"1s\"", example "";
+        /// How long a read waits for a shard before it asks for another one, 1ms to 10s.
+        hedge_after: default "\"100ms\"", example "";
+        /// How long an upload waits for the last shards once it may be acknowledged, 0ms to 5s.
+        write_linger: default "\"50ms\"", example "";
+        /// Chunks of one upload on their way to disks at a time, 1 to 64: bounds its memory.
+        upload_window_chunks: default "4", example "";
+    }
+    /// The background work that makes disks agree with metadata.
+    reconcile: RawReconcile {
+        /// Time between two passes, 1s to 24h.
+        interval: default "\"30s\"", example "";
+        /// Age below which an unwanted shard is left alone, 1s to 30d: an upload may be under way.
+        grace: default "\"15m\"", example "";
+        /// Bytes that the work may move a second, 1 MiB to 100 GiB.
+        budget_bytes_per_second: default "\"64 MiB\"", example "";
+    }
+    /// The metadata group. Every node should have the same values.
+    raft: RawRaft {
+        /// Time between two messages of an idle leader, 10ms to 10s.
+        heartbeat: default "\"500ms\"", example "";
+        /// Shortest silence after which a voter stands for election: at least three heartbeats.
+        election_min: default "\"2s\"", example "";
+        /// Longest such silence: above `election_min`.
+        election_max: default "\"4s\"", example "";
+        /// Log entries after which a snapshot is made, 100 to 10000000.
+        snapshot_every_entries: default "10000", example "";
+    }
+    /// What one client may ask of a gateway.
+    limits: RawLimits {
+        /// Uploads that an account may have under way, 1 to 10000.
+        uploads_per_account: default "64", example "";
+        /// How long an unfinished upload is kept, 1m to 30d.
+        upload_lifetime: default "\"24h\"", example "";
+        /// Time for the head of a request to arrive, 1s to 5m.
+        head_deadline: default "\"5s\"", example "";
+        /// Time that a client may take no byte of an answer, 1s to 10m.
+        stall_deadline: default "\"30s\"", example "";
+    }
+    /// The log, on standard error.
+    log: RawLog {
+        /// `text`, `json` (one object a line) or `auto`: text on a terminal, else JSON.
+        format: default "\"auto\"", example "";
+        /// Least level shown (`error`, `warn`, `info`, `debug`, `trace`), also by module: `info,kluis_raft=debug`. `KLUIS_LOG` sets it too.
+        level: default "\"info\"", example "";
+    }
+    /// A clock that a file can move. Only for demos: refused unless every listener is on loopback.
+    clock: RawClock {
+        /// File with milliseconds to add to the time of day.
+        offset_file: default "", example "\"/tmp/kluis-demo/clock\"";
+    }
+    /// Demos.
+    demo: RawDemo {
+        /// Whether the node is part of a demo, with its embedded identity provider. Refused unless every listener is on loopback.
+        embedded: default "false", example "";
+    }
+    /// `[[gateway.identity]]`: an OpenID provider that people sign in with. There may be several.
+    identity: RawIdentity {
+        /// Name in the path: `/v1/auth/NAME/start`; 1 to 32 of a-z, 0-9 and `-`.
+        name: default "", example "\"itsme\"";
+        /// The provider's issuer: https; http only on loopback.
+        issuer: default "", example "\"https://idp.example.org/oidc\"";
+        /// Our name at the provider.
+        client_id: default "", example "\"kluis\"";
+        /// Our signing key (PKCS#8 PEM, mode 0600) for `private_key_jwt`.
+        client_key_file: default "", example "\"/etc/kluis/idp-sign.pem\"";
+        /// Our decryption key (PKCS#8 PEM, mode 0600); needed when tokens come encrypted.
+        encryption_key_file: default "", example "\"/etc/kluis/idp-encrypt.pem\"";
+        /// Scopes to ask for, `openid` among them.
+        scope: default "\"openid profile\"", example "";
+        /// Claim that holds the national number.
+        national_number_claim: default "", example "\"http://itsme.services/v2/claim/BENationalNumber\"";
+        /// Claim that holds roles (a notary's). Absent: nobody has one.
+        roles_claim: default "", example "\"roles\"";
+        /// Strengths of sign-in that are accepted.
+        acr_values: default "", example "[\"http://itsme.services/v2/claim/acr_advanced\"]";
+        /// Algorithm of the ID token's signature: `RS256`, `PS256` or `ES256`.
+        id_token_alg: default "\"RS256\"", example "";
+        /// Encryption of the ID token: `none`, or algorithm and content encryption, as in `RSA-OAEP-256 A256GCM`.
+        id_token_encryption: default "\"RSA-OAEP-256 A256GCM\"", example "";
+        /// Whether the provider must offer pushed authorization requests.
+        require_par: default "true", example "";
+        /// Whether claims are also fetched from the userinfo endpoint.
+        userinfo: default "true", example "";
+        /// CA certificates (PEM) for the provider's address. Absent: the system's.
+        ca_file: default "", example "\"/etc/kluis/idp-ca.pem\"";
+    }
+}

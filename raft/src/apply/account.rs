@@ -1,0 +1,133 @@
+//! Commands about people, their vaults' limits and their sessions.
+
+use super::{cluster, due, refused};
+use crate::{
+    codec::{self, AccountRef, SessionRef},
+    command::AccountSeed,
+    keys,
+    model::{Account, AccountId, Session, SessionId, TimeMs, Vault, VaultId},
+    outcome::{Outcome, Refusal},
+    store::{StoreError, Transaction},
+    view,
+};
+
+/// Longest life of a session.
+pub const SESSION_LIFETIME_MAX_MS: u64 = 24 * 3600 * 1000;
+/// Most sessions of one account: signing in once more ends the oldest.
+pub const SESSIONS_MAX: usize = 50;
+/// How long a login attempt is remembered as used; attempts themselves live ten minutes.
+const ATTEMPT_MEMORY_MS: u64 = 3600 * 1000;
+
+/// The session that a sign-in begins.
+pub(super) struct NewSession<'a> {
+    pub(super) id: SessionId,
+    pub(super) public_id: u128,
+    pub(super) lifetime_ms: u64,
+    pub(super) acr: &'a str,
+}
+
+pub(super) fn sign_in(
+    tx: &mut Transaction<'_>,
+    now: TimeMs,
+    lookup: &[u8; 32],
+    attempt: &[u8; 32],
+    seed: &AccountSeed,
+    new: &NewSession<'_>,
+) -> Result<Outcome, StoreError> {
+    let used = keys::attempt(attempt);
+    if crate::store::Read::get(tx, &used)?.is_some() {
+        return refused(Refusal::AttemptUsed);
+    }
+    due::mark(tx, used.clone())?;
+    due::schedule(tx, now.saturating_add(ATTEMPT_MEMORY_MS), &used);
+
+    let known = match codec::load::<AccountRef>(tx, &keys::lookup(lookup))? {
+        Some(AccountRef(id)) => codec::load::<Account>(tx, &keys::account(id))?,
+        None => None,
+    };
+    let created = known.is_none();
+    let mut account = match known {
+        Some(account) => account,
+        None => create(tx, now, lookup, seed)?,
+    };
+    account.signed_in_ms = now;
+    account.roles.clone_from(&seed.roles);
+    tx.store(keys::account(account.id), &account)?;
+
+    let sessions = view::sessions(tx, account.id)?;
+    if sessions.len() >= SESSIONS_MAX
+        && let Some(oldest) = sessions.iter().min_by_key(|s| (s.created_ms, s.public_id))
+    {
+        remove(tx, oldest);
+    }
+    let expires_ms = now.saturating_add(new.lifetime_ms.min(SESSION_LIFETIME_MAX_MS));
+    let session = Session {
+        id: new.id,
+        public_id: new.public_id,
+        account: account.id,
+        vault: account.vault,
+        created_ms: now,
+        expires_ms,
+        acr: new.acr.to_owned(),
+    };
+    let key = keys::session(&session.id);
+    tx.store(key.clone(), &session)?;
+    tx.store(keys::session_of(account.id, session.public_id), &SessionRef(session.id))?;
+    due::schedule(tx, expires_ms, &key);
+    Ok(Outcome::SignedIn { account: Box::new(account), created, expires_ms })
+}
+
+fn create(tx: &mut Transaction<'_>, now: TimeMs, lookup: &[u8; 32], seed: &AccountSeed) -> Result<Account, StoreError> {
+    let quota_bytes = cluster(tx)?.map_or(0, |c| c.quota_bytes);
+    let vault = Vault {
+        id: seed.vault,
+        owner: seed.account,
+        keys: seed.keys.clone(),
+        quota_bytes,
+        used_bytes: 0,
+        reserved_bytes: 0,
+        documents: 0,
+        strict: false,
+    };
+    tx.store(keys::vault(vault.id), &vault)?;
+    tx.store(keys::lookup(lookup), &AccountRef(seed.account))?;
+    Ok(Account {
+        id: seed.account,
+        vault: seed.vault,
+        lookup: *lookup,
+        profile: seed.profile.clone(),
+        roles: seed.roles.clone(),
+        created_ms: now,
+        signed_in_ms: now,
+    })
+}
+
+fn remove(tx: &mut Transaction<'_>, session: &Session) {
+    tx.delete(keys::session(&session.id));
+    tx.delete(keys::session_of(session.account, session.public_id));
+}
+
+pub(super) fn end_session(tx: &mut Transaction<'_>, account: AccountId, public_id: u128) -> Result<Outcome, StoreError> {
+    let Some(SessionRef(id)) = codec::load::<SessionRef>(tx, &keys::session_of(account, public_id))? else {
+        return refused(Refusal::SessionUnknown);
+    };
+    if let Some(session) = codec::load::<Session>(tx, &keys::session(&id))? {
+        remove(tx, &session);
+    }
+    Ok(Outcome::Done)
+}
+
+pub(super) fn set_limits(tx: &mut Transaction<'_>, id: VaultId, quota_bytes: Option<u64>, strict: Option<bool>) -> Result<Outcome, StoreError> {
+    let key = keys::vault(id);
+    let Some(mut vault) = codec::load::<Vault>(tx, &key)? else { return refused(Refusal::VaultUnknown) };
+    if let Some(quota_bytes) = quota_bytes {
+        let (used_bytes, reserved_bytes) = (vault.used_bytes, vault.reserved_bytes);
+        if quota_bytes < used_bytes.saturating_add(reserved_bytes) {
+            return refused(Refusal::QuotaExceeded { used_bytes, reserved_bytes, limit_bytes: quota_bytes });
+        }
+        vault.quota_bytes = quota_bytes;
+    }
+    vault.strict = strict.unwrap_or(vault.strict);
+    tx.store(key, &vault)?;
+    Ok(Outcome::Vault(Box::new(vault)))
+}

@@ -1,0 +1,309 @@
+//! Commands about uploads: reservation, progress, commit, giving up.
+//!
+//! Holds: `used + reserved <= quota` for every vault after every command; a blob id is reserved before
+//! any shard of it is stored, and stays so until it is committed or given up, so that reconcile can tell
+//! an orphan from a shard on its way.
+
+use super::{due, refused};
+use crate::{
+    codec,
+    command::{AdvanceUpload, BeginUpload, CommitUpload},
+    keys,
+    model::{
+        Blob, BlobLayout, Document, DocumentId, IdempotencyRecord, IdempotencyState, Sealed, TimeMs, Upload, UploadId, UploadTarget, Vault,
+        VaultId, Version,
+    },
+    outcome::{Outcome, Refusal},
+    store::{Read, StoreError, Transaction},
+};
+
+/// How long an `Idempotency-Key` is remembered.
+pub const IDEMPOTENCY_LIFETIME_MS: u64 = 24 * 3600 * 1000;
+/// Longest that an upload lives without progress.
+pub const UPLOAD_LIFETIME_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
+
+pub(super) fn begin(tx: &mut Transaction<'_>, now: TimeMs, begin: &BeginUpload) -> Result<Outcome, StoreError> {
+    let Some(mut vault) = codec::load::<Vault>(tx, &keys::vault(begin.vault))? else { return refused(Refusal::VaultUnknown) };
+    if let Some((hash, fingerprint)) = &begin.idempotency
+        && let Some(record) = codec::load::<IdempotencyRecord>(tx, &keys::idempotency(hash))?
+        && record.expires_ms > now
+    {
+        return if record.fingerprint == *fingerprint { Ok(Outcome::Repeated(record.state)) } else { refused(Refusal::IdempotencyMismatch) };
+    }
+    if let UploadTarget::NewVersion { document, revision } = &begin.target {
+        match codec::load::<Document>(tx, &keys::document(begin.vault, *document))? {
+            None => return refused(Refusal::DocumentUnknown),
+            Some(found) if found.revision != *revision => return refused(Refusal::RevisionMismatch { actual: found.revision }),
+            Some(_) => {}
+        }
+    }
+    let taken = tx.get(&keys::upload(begin.upload))?.is_some() || tx.get(&keys::reserved(begin.blob))?.is_some() || tx.get(&keys::blob(begin.blob))?.is_some();
+    if taken || begin.chunk_bytes == 0 {
+        return refused(Refusal::Invalid("the upload's ids are taken".into()));
+    }
+    if let Err(refusal) = reserve(&mut vault, begin.reserve_bytes) {
+        return refused(refusal);
+    }
+    tx.store(keys::vault(vault.id), &vault)?;
+    let expires_ms = now.saturating_add(begin.lifetime_ms.min(UPLOAD_LIFETIME_MAX_MS));
+    let upload = Upload {
+        id: begin.upload,
+        vault: begin.vault,
+        account: begin.account,
+        blob: begin.blob,
+        target: begin.target.clone(),
+        name: begin.name.clone(),
+        wrapped_key: begin.wrapped_key.clone(),
+        code: begin.code,
+        chunk_bytes: begin.chunk_bytes,
+        length: begin.length,
+        expected_sha256: begin.expected_sha256,
+        reserved_bytes: begin.reserve_bytes,
+        offset: 0,
+        hash_state: Sealed::default(),
+        tail: None,
+        layouts: Vec::new(),
+        reduced: false,
+        writer: None,
+        expires_ms,
+        idempotency: begin.idempotency.map(|(hash, _)| hash),
+        resumable: begin.resumable,
+    };
+    let key = keys::upload(upload.id);
+    tx.store(key.clone(), &upload)?;
+    due::mark(tx, keys::reserved(upload.blob))?;
+    due::schedule(tx, expires_ms, &key);
+    if let Some((hash, fingerprint)) = begin.idempotency {
+        let state =
+            if begin.resumable { IdempotencyState::Created { upload: upload.id } } else { IdempotencyState::Running { upload: upload.id } };
+        let expires_ms = now.saturating_add(IDEMPOTENCY_LIFETIME_MS);
+        let key = keys::idempotency(&hash);
+        tx.store(key.clone(), &IdempotencyRecord { fingerprint, state, expires_ms })?;
+        due::schedule(tx, expires_ms, &key);
+    }
+    Ok(Outcome::Upload(Box::new(upload)))
+}
+
+fn reserve(vault: &mut Vault, bytes: u64) -> Result<(), Refusal> {
+    let wanted = vault.used_bytes.checked_add(vault.reserved_bytes).and_then(|sum| sum.checked_add(bytes));
+    if wanted.is_none_or(|wanted| wanted > vault.quota_bytes) {
+        return Err(Refusal::QuotaExceeded {
+            used_bytes: vault.used_bytes,
+            reserved_bytes: vault.reserved_bytes,
+            limit_bytes: vault.quota_bytes,
+        });
+    }
+    vault.reserved_bytes += bytes;
+    Ok(())
+}
+
+fn find(tx: &Transaction<'_>, id: UploadId) -> Result<Option<Upload>, StoreError> {
+    codec::load(tx, &keys::upload(id))
+}
+
+pub(super) fn lock(tx: &mut Transaction<'_>, now: TimeMs, id: UploadId, vault: VaultId, writer: u128, lease_ms: u64) -> Result<Outcome, StoreError> {
+    let Some(mut upload) = find(tx, id)?.filter(|u| u.vault == vault) else { return refused(Refusal::UploadUnknown) };
+    if let Some((holder, until)) = upload.writer
+        && holder != writer
+        && until > now
+    {
+        return refused(Refusal::UploadBusy);
+    }
+    upload.writer = Some((writer, now.saturating_add(lease_ms.min(10 * 60 * 1000))));
+    tx.store(keys::upload(id), &upload)?;
+    Ok(Outcome::Upload(Box::new(upload)))
+}
+
+pub(super) fn extend(tx: &mut Transaction<'_>, now: TimeMs, id: UploadId, reserved_bytes: u64, lifetime_ms: u64) -> Result<Outcome, StoreError> {
+    let Some(mut upload) = find(tx, id)? else { return refused(Refusal::UploadUnknown) };
+    let Some(mut vault) = codec::load::<Vault>(tx, &keys::vault(upload.vault))? else { return refused(Refusal::VaultUnknown) };
+    if let Some(more) = reserved_bytes.checked_sub(upload.reserved_bytes) {
+        if let Err(refusal) = reserve(&mut vault, more) {
+            return refused(refusal);
+        }
+        tx.store(keys::vault(vault.id), &vault)?;
+        upload.reserved_bytes = reserved_bytes;
+    }
+    upload.expires_ms = upload.expires_ms.max(now.saturating_add(lifetime_ms.min(UPLOAD_LIFETIME_MAX_MS)));
+    tx.store(keys::upload(id), &upload)?;
+    Ok(Outcome::Upload(Box::new(upload)))
+}
+
+/// Layouts of both lists, newest first, without repetition.
+fn merge_layouts(newer: &[BlobLayout], older: &[BlobLayout]) -> Result<Vec<BlobLayout>, Refusal> {
+    let mut all: Vec<BlobLayout> = Vec::new();
+    for layout in newer.iter().chain(older) {
+        if !all.contains(layout) {
+            all.push(layout.clone());
+        }
+    }
+    if all.len() > Blob::LAYOUTS_MAX { Err(Refusal::TooManyLayouts) } else { Ok(all) }
+}
+
+pub(super) fn advance(tx: &mut Transaction<'_>, now: TimeMs, step: &AdvanceUpload) -> Result<Outcome, StoreError> {
+    let Some(mut upload) = find(tx, step.upload)? else { return refused(Refusal::UploadUnknown) };
+    if upload.writer.map(|(holder, _)| holder) != Some(step.writer) {
+        return refused(Refusal::UploadBusy);
+    }
+    if upload.offset != step.from || step.to < step.from {
+        return refused(Refusal::OffsetMismatch { actual: upload.offset });
+    }
+    if let Some(length) = upload.length
+        && step.to > length
+    {
+        return refused(Refusal::LengthMismatch { expected: length, actual: step.to });
+    }
+    if step.to > upload.reserved_bytes {
+        return refused(Refusal::LengthMismatch { expected: upload.reserved_bytes, actual: step.to });
+    }
+    upload.layouts = match merge_layouts(&step.layouts, &upload.layouts) {
+        Ok(layouts) => layouts,
+        Err(refusal) => return refused(refusal),
+    };
+    upload.offset = step.to;
+    upload.hash_state = step.hash_state.clone();
+    upload.tail.clone_from(&step.tail);
+    upload.reduced |= step.reduced;
+    upload.expires_ms = upload.expires_ms.max(now.saturating_add(step.lifetime_ms.min(UPLOAD_LIFETIME_MAX_MS)));
+    if step.unlock {
+        upload.writer = None;
+    }
+    tx.store(keys::upload(upload.id), &upload)?;
+    Ok(Outcome::Upload(Box::new(upload)))
+}
+
+pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUpload) -> Result<Outcome, StoreError> {
+    let Some(upload) = find(tx, commit.upload)? else { return refused(Refusal::UploadUnknown) };
+    let Some(mut vault) = codec::load::<Vault>(tx, &keys::vault(upload.vault))? else { return refused(Refusal::VaultUnknown) };
+    if let Some(expected) = upload.length
+        && commit.size != expected
+    {
+        return refused(Refusal::LengthMismatch { expected, actual: commit.size });
+    }
+    if commit.size > upload.reserved_bytes {
+        return refused(Refusal::LengthMismatch { expected: upload.reserved_bytes, actual: commit.size });
+    }
+    if upload.resumable && upload.offset != commit.size {
+        return refused(Refusal::OffsetMismatch { actual: upload.offset });
+    }
+    if upload.expected_sha256.is_some_and(|expected| expected != commit.sha256) {
+        return refused(Refusal::DigestMismatch);
+    }
+    if u64::from(commit.chunks) != commit.size.div_ceil(u64::from(upload.chunk_bytes.max(1))) {
+        return refused(Refusal::Invalid("the number of chunks does not fit the size".into()));
+    }
+    let reduced = commit.reduced || upload.reduced;
+    if reduced && vault.strict {
+        return refused(Refusal::ReducedRefused);
+    }
+    let layouts = match merge_layouts(&commit.layouts, &upload.layouts) {
+        Ok(layouts) => layouts,
+        Err(refusal) => return refused(refusal),
+    };
+    let document = match make_version(tx, now, &upload, commit, reduced)? {
+        Ok(document) => document,
+        Err(refusal) => return refused(refusal),
+    };
+    vault.reserved_bytes = vault.reserved_bytes.saturating_sub(upload.reserved_bytes);
+    vault.used_bytes = vault.used_bytes.saturating_add(commit.size);
+    vault.documents += u64::from(matches!(upload.target, UploadTarget::NewDocument(_)));
+    tx.store(keys::vault(vault.id), &vault)?;
+
+    let settled = commit.settled && layouts.len() <= 1;
+    let blob = Blob {
+        id: upload.blob,
+        vault: upload.vault,
+        code: upload.code,
+        chunks: commit.chunks,
+        chunk_bytes: upload.chunk_bytes,
+        size: commit.size,
+        layouts,
+        settled,
+    };
+    tx.store(keys::blob(blob.id), &blob)?;
+    if !settled {
+        due::mark(tx, keys::unsettled(blob.id))?;
+    }
+    tx.delete(keys::reserved(upload.blob));
+    tx.delete(keys::upload(upload.id));
+    if let Some(hash) = &upload.idempotency
+        && let Some(mut record) = codec::load::<IdempotencyRecord>(tx, &keys::idempotency(hash))?
+    {
+        record.state =
+            IdempotencyState::Committed { document: document.id, version: document.current.number, revision: document.revision };
+        tx.store(keys::idempotency(hash), &record)?;
+    }
+    Ok(Outcome::Committed(Box::new(document)))
+}
+
+fn make_version(
+    tx: &mut Transaction<'_>,
+    now: TimeMs,
+    upload: &Upload,
+    commit: &CommitUpload,
+    reduced: bool,
+) -> Result<Result<Document, Refusal>, StoreError> {
+    let version = |number: u32| Version {
+        number,
+        blob: upload.blob,
+        size: commit.size,
+        sha256: commit.sha256,
+        wrapped_key: upload.wrapped_key.clone(),
+        created_ms: now,
+        reduced,
+    };
+    let document = match &upload.target {
+        UploadTarget::NewDocument(id) => {
+            if taken(tx, upload.vault, *id)? {
+                return Ok(Err(Refusal::Invalid("the document's id is taken".into())));
+            }
+            Document { id: *id, vault: upload.vault, name: upload.name.clone(), revision: 1, created_ms: now, updated_ms: now, current: version(1) }
+        }
+        UploadTarget::NewVersion { document, revision } => {
+            match codec::load::<Document>(tx, &keys::document(upload.vault, *document))? {
+                None => return Ok(Err(Refusal::DocumentUnknown)),
+                Some(found) if found.revision != *revision => {
+                    return Ok(Err(Refusal::RevisionMismatch { actual: found.revision }));
+                }
+                Some(mut found) => {
+                    found.current = version(found.current.number.saturating_add(1));
+                    found.name = upload.name.clone();
+                    found.revision += 1;
+                    found.updated_ms = now;
+                    found
+                }
+            }
+        }
+    };
+    tx.store(keys::document(upload.vault, document.id), &document)?;
+    tx.store(keys::version(upload.vault, document.id, document.current.number), &document.current)?;
+    Ok(Ok(document))
+}
+
+fn taken(tx: &Transaction<'_>, vault: VaultId, id: DocumentId) -> Result<bool, StoreError> {
+    Ok(tx.get(&keys::document(vault, id))?.is_some())
+}
+
+pub(super) fn abort(tx: &mut Transaction<'_>, id: UploadId, vault: VaultId) -> Result<Outcome, StoreError> {
+    match find(tx, id)?.filter(|u| u.vault == vault) {
+        None => refused(Refusal::UploadUnknown),
+        Some(upload) => {
+            drop_upload(tx, &upload)?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+/// Ends an upload without a version: quota comes back, the blob's shards become orphans.
+pub(super) fn drop_upload(tx: &mut Transaction<'_>, upload: &Upload) -> Result<(), StoreError> {
+    if let Some(mut vault) = codec::load::<Vault>(tx, &keys::vault(upload.vault))? {
+        vault.reserved_bytes = vault.reserved_bytes.saturating_sub(upload.reserved_bytes);
+        tx.store(keys::vault(vault.id), &vault)?;
+    }
+    if let Some(hash) = &upload.idempotency {
+        tx.delete(keys::idempotency(hash));
+    }
+    tx.delete(keys::reserved(upload.blob));
+    tx.delete(keys::upload(upload.id));
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! What must hold in every state: run after each command in tests, and by the offline checker.
+//!
+//! 1. `used + reserved <= quota` for every vault.
+//! 2. `used` is the sum of the sizes of its versions; `reserved` the sum of its uploads' reservations;
+//!    `documents` their number.
+//! 3. Every version has its blob, with the same size; every blob belongs to one version.
+//! 4. A blob is marked unsettled if and only if its record says so.
+//! 5. A blob id is marked reserved if and only if a running upload holds it.
+//! 6. A document's newest version is stored among its versions too.
+//! 7. Every session's account exists and finds it by its public id.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    codec::{self},
+    keys::{self, Table},
+    model::{Account, Blob, Document, Session, Upload, Vault, VaultId, Version},
+    store::{Read, StoreError},
+    view,
+};
+
+/// Most entries that the check reads of one table.
+const LIMIT: usize = 10_000_000;
+
+/// Everything that does not hold, for people; empty when all is well.
+///
+/// # Errors
+/// The store failed or a record is damaged.
+pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    let accounts: Vec<Account> = codec::load_range(read, &keys::table_range(Table::Account), LIMIT)?.into_iter().map(|(_, a)| a).collect();
+    let uploads: Vec<Upload> = codec::load_range(read, &keys::table_range(Table::Upload), LIMIT)?.into_iter().map(|(_, u)| u).collect();
+    let blobs: BTreeMap<_, Blob> =
+        codec::load_range::<Blob>(read, &keys::table_range(Table::Blob), LIMIT)?.into_iter().map(|(_, b)| (b.id, b)).collect();
+    let mut versions_of_blobs = BTreeMap::new();
+
+    for account in &accounts {
+        match view::vault(read, account.vault)? {
+            None => found.push(format!("{account:?} has no vault")),
+            Some(vault) => check_vault(read, &vault, &uploads, &blobs, &mut versions_of_blobs, &mut found)?,
+        }
+    }
+    for blob in blobs.values() {
+        if versions_of_blobs.get(&blob.id) != Some(&1) {
+            found.push(format!("blob {} belongs to {:?} versions", blob.id, versions_of_blobs.get(&blob.id)));
+        }
+        if read.get(&keys::unsettled(blob.id))?.is_some() == blob.settled {
+            found.push(format!("blob {}: settled is {} but the mark says otherwise", blob.id, blob.settled));
+        }
+    }
+    let (start, end) = keys::table_range(Table::Unsettled);
+    for (key, _) in read.scan(&start, &end, LIMIT)? {
+        if !keys::id_at_end(&key).is_some_and(|id| blobs.contains_key(&kluis_chunkstore::ids::BlobId(id))) {
+            found.push("a mark of an unsettled blob that does not exist".into());
+        }
+    }
+    let (start, end) = keys::table_range(Table::Reserved);
+    let reserved = read.scan(&start, &end, LIMIT)?;
+    if reserved.len() != uploads.len() {
+        found.push(format!("{} reserved blob ids for {} uploads", reserved.len(), uploads.len()));
+    }
+    for upload in &uploads {
+        if !view::is_reserved(read, upload.blob)? {
+            found.push(format!("{:?} has no reserved blob id", upload.id));
+        }
+    }
+    for (_, session) in codec::load_range::<Session>(read, &keys::table_range(Table::Session), LIMIT)? {
+        if view::account(read, session.account)?.is_none() || read.get(&keys::session_of(session.account, session.public_id))?.is_none() {
+            found.push(format!("{:?} is not found from its account", session.id));
+        }
+    }
+    Ok(found)
+}
+
+fn check_vault(
+    read: &dyn Read,
+    vault: &Vault,
+    uploads: &[Upload],
+    blobs: &BTreeMap<kluis_chunkstore::ids::BlobId, Blob>,
+    versions_of_blobs: &mut BTreeMap<kluis_chunkstore::ids::BlobId, usize>,
+    found: &mut Vec<String>,
+) -> Result<(), StoreError> {
+    if vault.used_bytes.checked_add(vault.reserved_bytes).is_none_or(|sum| sum > vault.quota_bytes) {
+        found.push(format!("{:?}: {} used and {} reserved of {}", vault.id, vault.used_bytes, vault.reserved_bytes, vault.quota_bytes));
+    }
+    let mut used = 0u64;
+    let documents = documents(read, vault.id)?;
+    for document in &documents {
+        let versions = view::versions(read, vault.id, document.id, LIMIT)?;
+        if versions.last() != Some(&document.current) {
+            found.push(format!("{:?}: the newest version is not stored", document.id));
+        }
+        for Version { blob, size, .. } in &versions {
+            used = used.saturating_add(*size);
+            *versions_of_blobs.entry(*blob).or_insert(0) += 1;
+            if blobs.get(blob).map(|b| b.size) != Some(*size) {
+                found.push(format!("{:?}: blob {blob} is missing or of another size", document.id));
+            }
+        }
+    }
+    if used != vault.used_bytes {
+        found.push(format!("{:?}: {used} bytes of versions, {} used", vault.id, vault.used_bytes));
+    }
+    let reserved: u64 = uploads.iter().filter(|u| u.vault == vault.id).map(|u| u.reserved_bytes).sum();
+    if reserved != vault.reserved_bytes {
+        found.push(format!("{:?}: {reserved} bytes of uploads, {} reserved", vault.id, vault.reserved_bytes));
+    }
+    if documents.len() as u64 != vault.documents {
+        found.push(format!("{:?}: {} documents, {} counted", vault.id, documents.len(), vault.documents));
+    }
+    Ok(())
+}
+
+fn documents(read: &dyn Read, vault: VaultId) -> Result<Vec<Document>, StoreError> {
+    view::documents(read, vault, None, LIMIT)
+}

@@ -1,0 +1,162 @@
+//! Documents, their versions, the blobs that hold the bytes, and uploads under way.
+
+use kluis_chunkstore::{
+    code::Code,
+    ids::BlobId,
+    placement::Avoid,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{AccountId, Sealed, TimeMs, VaultId, ulid_id};
+
+ulid_id!(
+    /// A document: stays the same over versions and names.
+    DocumentId
+);
+ulid_id!(
+    /// An upload under way.
+    UploadId
+);
+
+/// A document with its newest version in it, so that one look-up serves a read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// Opaque id.
+    pub id: DocumentId,
+    /// The vault that it belongs to.
+    pub vault: VaultId,
+    /// Its name and media type, sealed under the vault's key (the gateway knows the layout).
+    pub name: Sealed,
+    /// Counts every change; the strong ETag.
+    pub revision: u64,
+    /// When the first version was committed.
+    pub created_ms: TimeMs,
+    /// When the newest change was committed.
+    pub updated_ms: TimeMs,
+    /// The newest version.
+    pub current: Version,
+}
+
+/// One immutable content of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// From 1, in order of commit.
+    pub number: u32,
+    /// Where its bytes are.
+    pub blob: BlobId,
+    /// Bytes of plaintext.
+    pub size: u64,
+    /// SHA-256 of the plaintext.
+    pub sha256: [u8; 32],
+    /// The document key, wrapped under the vault's key.
+    pub wrapped_key: Vec<u8>,
+    /// When it was committed.
+    pub created_ms: TimeMs,
+    /// Whether fewer than k + s shards were synced when it was acknowledged.
+    pub reduced: bool,
+}
+
+/// Where the shards of a blob were written: placement is a function of this and of the topology version.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BlobLayout {
+    /// Version of the topology in force when shards were written.
+    pub topology: u64,
+    /// What was out of reach at that moment and avoided.
+    pub avoid: Avoid,
+}
+
+/// The bytes of one version, as chunks on disks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob {
+    /// Random id; shards are stored under it.
+    pub id: BlobId,
+    /// Which document it belongs to, for people who look.
+    pub vault: VaultId,
+    /// Its erasure code.
+    pub code: Code,
+    /// Number of chunks.
+    pub chunks: u32,
+    /// Plaintext bytes of every chunk but the last.
+    pub chunk_bytes: u32,
+    /// Plaintext bytes in all.
+    pub size: u64,
+    /// Every layout under which shards of it may lie, newest first. At most [`Blob::LAYOUTS_MAX`].
+    pub layouts: Vec<BlobLayout>,
+    /// Whether every shard was confirmed to lie where the newest layout wants it.
+    pub settled: bool,
+}
+
+impl Blob {
+    /// Most layouts of one blob: an upload that outlives more failures than this starts again.
+    pub const LAYOUTS_MAX: usize = 8;
+}
+
+/// The unfinished last chunk of a resumable upload, stored as a chunk of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tail {
+    /// Its index, at or above `ChunkId::TAIL_BASE`.
+    pub index: u32,
+    /// Its plaintext bytes, below the chunk size.
+    pub len: u32,
+}
+
+/// What an upload becomes when it is committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UploadTarget {
+    /// A new document of this id.
+    NewDocument(DocumentId),
+    /// A new version of a document, if it is still at this revision.
+    NewVersion {
+        /// The document.
+        document: DocumentId,
+        /// The revision that the client saw.
+        revision: u64,
+    },
+}
+
+/// Bytes on their way in: holds the reservation of quota and of the blob's id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// Opaque id.
+    pub id: UploadId,
+    /// Whose vault.
+    pub vault: VaultId,
+    /// Who uploads.
+    pub account: AccountId,
+    /// The blob that its chunks are stored under.
+    pub blob: BlobId,
+    /// What it becomes.
+    pub target: UploadTarget,
+    /// Name and media type, sealed under the vault's key.
+    pub name: Sealed,
+    /// The document key, wrapped under the vault's key.
+    pub wrapped_key: Vec<u8>,
+    /// The code of its chunks.
+    pub code: Code,
+    /// Plaintext bytes of every chunk but the last.
+    pub chunk_bytes: u32,
+    /// Announced length, where the client announced one.
+    pub length: Option<u64>,
+    /// SHA-256 that the client announced for the whole content.
+    pub expected_sha256: Option<[u8; 32]>,
+    /// Bytes of quota that it holds.
+    pub reserved_bytes: u64,
+    /// Durable plaintext bytes (resumable uploads).
+    pub offset: u64,
+    /// State of the running SHA-256 at `offset`, sealed under the document key (resumable uploads).
+    pub hash_state: Sealed,
+    /// The unfinished chunk at `offset`.
+    pub tail: Option<Tail>,
+    /// Layouts used so far, newest first.
+    pub layouts: Vec<BlobLayout>,
+    /// Whether any chunk was acknowledged with fewer than k + s shards.
+    pub reduced: bool,
+    /// Who writes at present, and until when nobody else may.
+    pub writer: Option<(u128, TimeMs)>,
+    /// When it is given up.
+    pub expires_ms: TimeMs,
+    /// Hash of the `Idempotency-Key` it was made with.
+    pub idempotency: Option<[u8; 32]>,
+    /// Whether it is resumable (tus) or lives in one request.
+    pub resumable: bool,
+}

@@ -1,0 +1,153 @@
+//! Reads of the state, by id and by list.
+//!
+//! Holds: each function reads one record or one range, so its answer is of one instant.
+
+use kluis_chunkstore::{
+    ids::{BlobId, DiskId, NodeId},
+    topology::Topology,
+};
+
+use crate::{
+    codec::{self, SessionRef},
+    keys::{self, Table},
+    model::{
+        Account, AccountId, Blob, ClusterRecord, DiskRecord, Document, DocumentId, IdempotencyRecord, NodeRecord, Session, SessionId, Upload,
+        UploadId, Vault, VaultId, Version,
+    },
+    store::{Read, StoreError},
+};
+
+/// The cluster's facts and settings.
+pub fn cluster(read: &dyn Read) -> Result<Option<ClusterRecord>, StoreError> {
+    codec::load(read, &keys::cluster())
+}
+
+/// The node of an id.
+pub fn node(read: &dyn Read, id: NodeId) -> Result<Option<NodeRecord>, StoreError> {
+    codec::load(read, &keys::node(id))
+}
+
+/// All nodes, by id.
+pub fn nodes(read: &dyn Read) -> Result<Vec<NodeRecord>, StoreError> {
+    values(codec::load_range(read, &keys::table_range(Table::Node), 10_000)?)
+}
+
+/// The disk of an id.
+pub fn disk(read: &dyn Read, id: DiskId) -> Result<Option<DiskRecord>, StoreError> {
+    codec::load(read, &keys::disk(id))
+}
+
+/// All disks, by id.
+pub fn disks(read: &dyn Read) -> Result<Vec<DiskRecord>, StoreError> {
+    values(codec::load_range(read, &keys::table_range(Table::Disk), 100_000)?)
+}
+
+/// The topology in force.
+pub fn topology(read: &dyn Read) -> Result<Option<Topology>, StoreError> {
+    let (start, end) = keys::table_range(Table::Topology);
+    match read.scan_back(&start, &end, 1)?.pop() {
+        Some((key, bytes)) => codec::decode(&key, &bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A topology of the past or present.
+pub fn topology_at(read: &dyn Read, version: u64) -> Result<Option<Topology>, StoreError> {
+    codec::load(read, &keys::topology(version))
+}
+
+/// The session behind a token's hash; it may have expired: compare with [`ClusterRecord::clock_ms`] and the
+/// own clock.
+pub fn session(read: &dyn Read, id: &SessionId) -> Result<Option<Session>, StoreError> {
+    codec::load(read, &keys::session(id))
+}
+
+/// All sessions of an account.
+pub fn sessions(read: &dyn Read, account: AccountId) -> Result<Vec<Session>, StoreError> {
+    let mut sessions = Vec::new();
+    for (_, SessionRef(id)) in codec::load_range(read, &keys::sessions_of(account), 1000)? {
+        sessions.extend(session(read, &id)?);
+    }
+    Ok(sessions)
+}
+
+/// An account.
+pub fn account(read: &dyn Read, id: AccountId) -> Result<Option<Account>, StoreError> {
+    codec::load(read, &keys::account(id))
+}
+
+/// The account of a keyed hash of the national number.
+pub fn account_by_lookup(read: &dyn Read, lookup: &[u8; 32]) -> Result<Option<Account>, StoreError> {
+    match codec::load::<codec::AccountRef>(read, &keys::lookup(lookup))? {
+        Some(codec::AccountRef(id)) => account(read, id),
+        None => Ok(None),
+    }
+}
+
+/// A vault.
+pub fn vault(read: &dyn Read, id: VaultId) -> Result<Option<Vault>, StoreError> {
+    codec::load(read, &keys::vault(id))
+}
+
+/// A document of a vault.
+pub fn document(read: &dyn Read, vault: VaultId, id: DocumentId) -> Result<Option<Document>, StoreError> {
+    codec::load(read, &keys::document(vault, id))
+}
+
+/// Up to `limit` documents of a vault, newest first, those before (older than) `before`.
+pub fn documents(read: &dyn Read, vault: VaultId, before: Option<DocumentId>, limit: usize) -> Result<Vec<Document>, StoreError> {
+    let (start, end) = keys::documents(vault);
+    let end = before.map_or(end, |id| keys::document(vault, id));
+    read.scan_back(&start, &end, limit)?.into_iter().map(|(k, v)| codec::decode(&k, &v)).collect()
+}
+
+/// A version of a document.
+pub fn version(read: &dyn Read, vault: VaultId, id: DocumentId, number: u32) -> Result<Option<Version>, StoreError> {
+    codec::load(read, &keys::version(vault, id, number))
+}
+
+/// Up to `limit` versions of a document, oldest first.
+pub fn versions(read: &dyn Read, vault: VaultId, id: DocumentId, limit: usize) -> Result<Vec<Version>, StoreError> {
+    values(codec::load_range(read, &keys::versions(vault, id), limit)?)
+}
+
+/// A blob.
+pub fn blob(read: &dyn Read, id: BlobId) -> Result<Option<Blob>, StoreError> {
+    codec::load(read, &keys::blob(id))
+}
+
+/// Up to `limit` blobs from an id on.
+pub fn blobs(read: &dyn Read, from: BlobId, limit: usize) -> Result<Vec<Blob>, StoreError> {
+    values(codec::load_range(read, &keys::blobs_from(from), limit)?)
+}
+
+/// Whether a blob's id is reserved by a running upload.
+pub fn is_reserved(read: &dyn Read, id: BlobId) -> Result<bool, StoreError> {
+    Ok(read.get(&keys::reserved(id))?.is_some())
+}
+
+/// Up to `limit` blobs that reconcile has not confirmed.
+pub fn unsettled(read: &dyn Read, limit: usize) -> Result<Vec<BlobId>, StoreError> {
+    let (start, end) = keys::table_range(Table::Unsettled);
+    Ok(read.scan(&start, &end, limit)?.into_iter().filter_map(|(k, _)| keys::id_at_end(&k)).map(BlobId).collect())
+}
+
+/// A running upload.
+pub fn upload(read: &dyn Read, id: UploadId) -> Result<Option<Upload>, StoreError> {
+    codec::load(read, &keys::upload(id))
+}
+
+/// All running uploads, up to `limit`.
+pub fn uploads(read: &dyn Read, limit: usize) -> Result<Vec<Upload>, StoreError> {
+    values(codec::load_range(read, &keys::table_range(Table::Upload), limit)?)
+}
+
+/// What an `Idempotency-Key` was used for.
+pub fn idempotency(read: &dyn Read, hash: &[u8; 32]) -> Result<Option<IdempotencyRecord>, StoreError> {
+    codec::load(read, &keys::idempotency(hash))
+}
+
+#[allow(clippy::unnecessary_wraps)]
+fn values<T>(entries: Vec<(Vec<u8>, T)>) -> Result<Vec<T>, StoreError> {
+    Ok(entries.into_iter().map(|(_, value)| value).collect())
+}
