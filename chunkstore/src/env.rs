@@ -45,6 +45,9 @@ pub trait FileSystem: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the entries of a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes the exclusive, advisory lock of the file `path` (made if missing) and holds it while the
+    /// value lives. `None` when someone else holds it, be it this process or another one.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
     /// Bytes of the file system that holds `dir`.
     fn space(&self, dir: &Path) -> io::Result<Space>;
 }

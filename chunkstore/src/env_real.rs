@@ -18,7 +18,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, OFlags},
+    fs::{FallocateFlags, FlockOperation, OFlags},
     io::Errno,
 };
 
@@ -115,6 +115,18 @@ impl FileSystem for SystemFiles {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fs::File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let file = match fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => fs::File::open(path)?,
+            opened => opened?,
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {
@@ -241,5 +253,17 @@ mod tests {
             assert_eq!(files.list(dir.path()).unwrap(), [PathBuf::from("a")]);
             assert!(files.space(dir.path()).unwrap().total > 0);
         }
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = SystemFiles { direct: false };
+        let path = dir.path().join("lock");
+        let held = files.lock(&path).unwrap();
+        assert!(held.is_some());
+        assert!(files.lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(files.lock(&path).unwrap().is_some());
     }
 }

@@ -53,6 +53,9 @@ pub struct Limits {
     pub upload_lifetime_ms: u64,
     /// How long a writer of a resumable upload keeps others out without progress.
     pub upload_lease_ms: u64,
+    /// How long an upload in one request is remembered when its gateway dies: as long a retry with the same
+    /// `Idempotency-Key` is answered 409. Renewed while it runs.
+    pub request_lease_ms: u64,
     /// Quota taken at a time while the length of an upload is unknown.
     pub reserve_step_bytes: u64,
     /// Chunks of one upload that are sealed and on their way to disks at once.
@@ -64,8 +67,6 @@ pub struct Limits {
     pub recheck_ms: u64,
     /// How long a session lives.
     pub session_lifetime_ms: u64,
-    /// What `Retry-After` says when the cluster cannot serve at present, in seconds.
-    pub retry_after_s: u32,
 }
 
 /// Most characters of a document's name: what file systems of clients take.
@@ -101,12 +102,12 @@ impl Default for Limits {
             uploads_per_account: 64,
             upload_lifetime_ms: 24 * 3600 * 1000,
             upload_lease_ms: 60_000,
+            request_lease_ms: 60_000,
             reserve_step_bytes: 64 << 20,
             upload_window_chunks: 4,
             download_window_chunks: 2,
             recheck_ms: 0,
             session_lifetime_ms: 12 * 3600 * 1000,
-            retry_after_s: 2,
         }
     }
 }

@@ -163,13 +163,14 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
 }
 
-/// What 503 says when nothing better is known.
+/// What `Retry-After` says: elections take 2 to 4 s, and clients add their own jitter.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 impl Problem {
     /// The error `code` with what was wrong this time.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        let retry_after = matches!(code.status_number(), 503 | 429).then_some(RETRY_AFTER);
+        let is_passing = matches!(code.status_number(), 503 | 429) || matches!(code, Code::RequestInFlight | Code::UploadBusy);
+        let retry_after = is_passing.then_some(RETRY_AFTER);
         Self { code, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), retry_after }
     }
 
@@ -303,7 +304,8 @@ impl From<AuthError> for Problem {
             "login_mismatch" => Code::LoginMismatch,
             "provider_unreachable" => Code::ProviderUnreachable,
             "provider_refused" => Code::LoginRefused,
-            _ => Code::TokenInvalid,
+            "token_invalid" => Code::TokenInvalid,
+            _ => return Self::internal(error),
         };
         tracing::info!(code = code.as_str(), why = %error, "sign-in refused");
         Self::plain(code)

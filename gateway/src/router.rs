@@ -16,7 +16,7 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use tokio::time::Instant;
 use tracing::Instrument;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -32,6 +32,7 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 fn table() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(auth::start))
+        .routes(routes!(auth::jwks))
         .routes(routes!(auth::callback))
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::end))
@@ -189,7 +190,7 @@ fn foreign(response: &Response) -> Option<Problem> {
 
 /// Headers that every answer has; a handler's own stay.
 fn finish_headers(headers: &mut HeaderMap, trace: &str) {
-    const DEFAULTS: [(HeaderName, &str); 6] = [
+    let defaults = [
         (header::STRICT_TRANSPORT_SECURITY, "max-age=63072000; includeSubDomains"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -197,7 +198,7 @@ fn finish_headers(headers: &mut HeaderMap, trace: &str) {
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    for (name, value) in DEFAULTS {
+    for (name, value) in defaults {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     if let Ok(value) = HeaderValue::from_str(trace) {

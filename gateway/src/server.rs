@@ -11,7 +11,6 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
     io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
@@ -169,7 +168,7 @@ impl Connection {
             telemetry.connection_refused(ConnectionRefusal::Handshake);
             return;
         };
-        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2".as_slice());
         let io = TokioIo::new(StallGuard::new(stream, limits.write_stall()));
         let asked = Arc::new(AtomicBool::new(false));
         let service = {

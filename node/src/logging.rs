@@ -19,7 +19,7 @@ use kluis_chunkstore::{
     env::Clock,
     ids::{NodeId, SiteName},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -36,6 +36,9 @@ use crate::{
     config::types::{LogConfig, LogFormat},
     exit::ExitError,
 };
+
+/// Fields by name, so that lines are the same whatever order they were recorded in.
+type FieldMap = BTreeMap<String, Value>;
 
 /// Who writes the log.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +78,7 @@ struct Lines<W> {
 }
 
 /// Fields of a span, kept with it.
-struct SpanFields(Map<String, Value>);
+struct SpanFields(FieldMap);
 
 impl<S, W> Layer<S> for Lines<W>
 where
@@ -83,7 +86,7 @@ where
     W: Write + 'static,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Fields(Map::new());
+        let mut fields = Fields(FieldMap::new());
         attributes.record(&mut fields);
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(SpanFields(fields.0));
@@ -91,7 +94,7 @@ where
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        let mut fields = Fields(Map::new());
+        let mut fields = Fields(FieldMap::new());
         values.record(&mut fields);
         if let Some(span) = context.span(id)
             && let Some(SpanFields(known)) = span.extensions_mut().get_mut::<SpanFields>()
@@ -101,7 +104,7 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Map::new();
+        let mut fields = FieldMap::new();
         if let Some(scope) = context.event_scope(event) {
             for span in scope.from_root() {
                 if let Some(SpanFields(of_span)) = span.extensions().get::<SpanFields>() {
@@ -109,7 +112,7 @@ where
                 }
             }
         }
-        let mut own = Fields(Map::new());
+        let mut own = Fields(FieldMap::new());
         event.record(&mut own);
         let message = match own.0.remove("message") {
             Some(Value::String(text)) => text,
@@ -140,7 +143,7 @@ struct LogLine<'a> {
     module: &'a str,
     message: &'a str,
     writer: &'a Writer,
-    fields: &'a Map<String, Value>,
+    fields: &'a FieldMap,
 }
 
 impl LogLine<'_> {
@@ -204,7 +207,7 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-struct Fields(Map<String, Value>);
+struct Fields(FieldMap);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -242,13 +245,13 @@ mod tests {
         Writer { node: Some(NodeId(4)), site: Some("dc2".parse().unwrap()) }
     }
 
-    fn line<'a>(message: &'a str, fields: &'a Map<String, Value>, writer: &'a Writer) -> LogLine<'a> {
+    fn line<'a>(message: &'a str, fields: &'a FieldMap, writer: &'a Writer) -> LogLine<'a> {
         LogLine { time_ms: 1_700_000_000_007, level: Level::WARN, module: "kluis_node::x", message, writer, fields }
     }
 
     #[test]
     fn both_forms_carry_time_node_and_fields() {
-        let (writer, mut fields) = (writer(), Map::new());
+        let (writer, mut fields) = (writer(), FieldMap::new());
         fields.insert("request_id".to_owned(), "ab12".into());
         fields.insert("bytes".to_owned(), 7.into());
         fields.insert("level".to_owned(), "forged".into());
@@ -295,7 +298,7 @@ mod tests {
     proptest! {
         #[test]
         fn one_event_is_one_line_without_control_characters(message in "(?s).{0,40}", field in "(?s).{0,40}") {
-            let (writer, mut fields) = (writer(), Map::new());
+            let (writer, mut fields) = (writer(), FieldMap::new());
             fields.insert("f".to_owned(), field.into());
             for text in [line(&message, &fields, &writer).text(), line(&message, &fields, &writer).json()] {
                 let body = text.strip_suffix('\n').unwrap();

@@ -53,7 +53,7 @@ pub fn check_cluster_name(text: &str) -> Result<String, String> {
 }
 
 /// What `kluis node join` does: makes this directory a member of an existing cluster.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct JoinOptions {
     /// Directory of the node: `identity/` and `meta/` are made in it. Must not hold a node yet.
     pub dir: PathBuf,
@@ -67,6 +67,20 @@ pub struct JoinOptions {
     pub gateway: Option<SocketAddr>,
     /// Directories of its disks: made and labelled here, must be empty.
     pub disks: Vec<PathBuf>,
+}
+
+impl std::fmt::Debug for JoinOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { dir, token: _, quic, admin, gateway, disks } = self;
+        f.debug_struct("JoinOptions")
+            .field("dir", dir)
+            .field("token", &"(secret)")
+            .field("quic", quic)
+            .field("admin", admin)
+            .field("gateway", gateway)
+            .field("disks", disks)
+            .finish()
+    }
 }
 
 /// What `kluis node token create` asks for.

@@ -10,7 +10,7 @@
 
 pub mod margin;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use jiff::Timestamp;
 use kluis_chunkstore::{
@@ -19,7 +19,6 @@ use kluis_chunkstore::{
 };
 use kluis_raft::model::cluster::NodeRole;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 
 pub use margin::Margin;
 

@@ -2,8 +2,10 @@
 //!
 //! Owns: the steps that make a checkpoint appear whole or not at all. Not: its bytes
 //! ([`crate::format::index`]), when it is due ([`super::writer`]).
-//! Holds: (1) only the writer makes one, so the covered offsets are those of its own last batch; (2) a
-//! file that cannot be used is as good as none.
+//! Holds: (1) only the writer makes one, so the covered offsets are those of its own last batch; (2)
+//! what is not covered was appended later than all that is, since a checkpoint has no tombstones: an
+//! older record read again would come back to life; (3) a file that cannot be used is as good as none,
+//! and is removed before the next append, so that it cannot become usable again and tell an old tale.
 
 use std::{io, ops::Bound, path::Path};
 
@@ -27,6 +29,15 @@ const FLUSH_BYTES: usize = 1 << 20;
 
 /// Writes a checkpoint of the index as it is. Takes the index lock for one block at a time.
 pub(crate) fn write(shared: &Shared, next_sequence: u64, next_segment: u32) -> Result<(), Trouble> {
+    let written = write_steps(shared, next_sequence, next_segment);
+    if written.is_err() {
+        // Best effort: half a file only takes space, which may be what is missing.
+        let _ = shared.env.files.remove(&shared.dir.join(TEMPORARY));
+    }
+    written
+}
+
+fn write_steps(shared: &Shared, next_sequence: u64, next_segment: u32) -> Result<(), Trouble> {
     let files = &shared.env.files;
     let temporary = shared.dir.join(TEMPORARY);
     match files.remove(&temporary) {
@@ -43,7 +54,7 @@ pub(crate) fn write(shared: &Shared, next_sequence: u64, next_segment: u32) -> R
             end: if s.sealed { s.file_bytes } else { s.end },
             tombstones: s.tombstones,
         };
-        index.segments.iter().filter(|(_, s)| !s.unread).map(cover).collect()
+        index.segments.iter().map(cover).collect()
     };
     let disk = shared.label.disk;
     let mut pending = Vec::new();
@@ -85,22 +96,32 @@ pub(crate) struct Checkpoint {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// The checkpoint in `dir`, or `None` (said in the log) when there is none that can be used.
-pub(crate) fn read(env: &Env, dir: &Path, disk: DiskId) -> Option<Checkpoint> {
+/// The file `index` as found.
+pub(crate) enum Read {
+    /// To be used.
+    Whole(Checkpoint),
+    /// Not there.
+    Missing,
+    /// Not to be used (said in the log).
+    Bad,
+}
+
+/// The checkpoint in `dir`.
+pub(crate) fn read(env: &Env, dir: &Path, disk: DiskId) -> Read {
     let path = dir.join(INDEX_FILE);
     let file = match env.files.open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Read::Missing,
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "index not readable: rebuilding it from the segments");
-            return None;
+            return Read::Bad;
         }
     };
     match decode(&*file, disk) {
-        Ok(checkpoint) => Some(checkpoint),
+        Ok(checkpoint) => Read::Whole(checkpoint),
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "index not usable: rebuilding it from the segments");
-            None
+            Read::Bad
         }
     }
 }

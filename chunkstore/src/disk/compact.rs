@@ -118,27 +118,35 @@ async fn read(
     }
 }
 
-/// The tombstones of a segment that may still bury something.
+/// What must be kept of a segment besides its shards: the tombstones that may still bury something.
 async fn tombstones(disk: &Disk, file: Arc<dyn File>, file_bytes: u64, seed: u64) -> Result<Vec<CopyRecord>, DiskError> {
     let work = move || {
-        let mut found = Vec::new();
+        let (mut buried, mut rotten) = (Vec::new(), Vec::new());
         let mut visit = |record: scan::Found| {
             let header = record.header;
+            let what = (header.key, header.sequence, header.written_ms);
             if header.kind == Kind::Tombstone {
-                found.push((header.key, header.sequence, header.written_ms));
+                buried.push(what);
+            } else if !record.intact {
+                rotten.push(what);
             }
         };
-        scan::scan(&*file, file_bytes, seed, segment::HEADER_BYTES, false, &mut visit).map(|_| found)
+        scan::scan(&*file, file_bytes, seed, segment::HEADER_BYTES, &mut visit).map(|_| (buried, rotten))
     };
     let found = disk.shared.env.run_blocking(work).await.map_err(|_| DiskError::Closed)?;
-    let found = found.map_err(|e| DiskError::Io { during: "reading a segment to compact it", error: Arc::new(e) })?;
+    let (buried, rotten) =
+        found.map_err(|e| DiskError::Io { during: "reading a segment to compact it", error: Arc::new(e) })?;
     let index = disk.shared.index();
     let still_buries = |(key, sequence, _): &(ShardKey, u64, u64)| {
         // A newer record of the key outranks whatever the tombstone buries, and has its own one day.
         index.find(*key).is_none_or(|location| location.sequence <= *sequence)
     };
     let copy = |(key, sequence, written_ms)| CopyRecord::Tombstone { key, sequence, written_ms };
-    Ok(found.into_iter().filter(still_buries).map(copy).collect())
+    // A rotten record hides older ones of its key like a tombstone: when it goes, one takes its place.
+    // Where the index has the key, either a newer record does that or the rotten one never counted.
+    let still_hides = |(key, ..): &(ShardKey, u64, u64)| index.find(*key).is_none();
+    let buried = buried.into_iter().filter(still_buries);
+    Ok(buried.chain(rotten.into_iter().filter(still_hides)).map(copy).collect())
 }
 
 async fn copy(disk: &Disk, records: Vec<CopyRecord>) -> Result<(), DiskError> {

@@ -63,7 +63,7 @@ pub enum OpenError {
     /// The label is damaged.
     #[error("the disk label is damaged: {0}")]
     BadLabel(FormatError),
-    /// This process has the disk open.
+    /// This process or another one has the disk open.
     #[error("the disk is open already")]
     AlreadyOpen,
     /// An option out of range.

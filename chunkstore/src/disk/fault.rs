@@ -48,14 +48,16 @@ pub enum Call {
     Allocate,
     /// [`File::set_len`]
     SetLen,
+    /// [`FileSystem::lock`]
+    Lock,
 }
 
 /// Number of kinds of calls.
-const CALLS: usize = Call::SetLen as usize + 1;
+const CALLS: usize = Call::Lock as usize + 1;
 
 impl Call {
     fn changes(self) -> bool {
-        !matches!(self, Self::Open | Self::List | Self::Space | Self::Read)
+        !matches!(self, Self::Open | Self::List | Self::Space | Self::Read | Self::Lock)
     }
 }
 
@@ -278,6 +280,11 @@ impl FileSystem for FaultyFiles {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.call(Call::SyncDir)?;
         self.inner.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        self.call(Call::Lock)?;
+        self.inner.lock(path)
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {

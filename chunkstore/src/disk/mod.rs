@@ -7,8 +7,8 @@
 //! Owns: durability of single shards on one disk. Not: which shards belong here ([`crate::placement`]),
 //! repair of lost ones (reconcile, in the node).
 //! Holds: (1) an answered put is on the medium; (2) a get gives the bytes that were put, an error or
-//! nothing, never other bytes; (3) no state of a disk ends the process; (4) memory is bounded by the
-//! index, the queue and one batch.
+//! nothing, never other bytes; (3) a disk is open once, in one process; (4) no state of a disk ends the
+//! process; (5) memory is bounded by the index, the queue and one batch.
 //! Why one writer: order without locks, and many shards for one sync.
 
 mod buffer;
@@ -44,11 +44,11 @@ use self::{
     index::{Index, Location},
     reader::ReadError,
     state::{Counters, Health, lock},
-    writer::{Op, Queued, Writer},
+    writer::{Op, Queued, Start, Writer},
 };
 pub use crate::format::label::DiskLabel;
 use crate::{
-    env::{Env, Space},
+    env::{Env, FileSystem, Space},
     format::{
         BLOCK,
         record::{self, HEADER_BYTES},
@@ -60,6 +60,7 @@ use crate::{
 const LABEL_FILE: &str = "label";
 const INDEX_FILE: &str = "index";
 const FAILED_FILE: &str = "failed";
+const LOCK_FILE: &str = "lock";
 
 /// Smallest segment: room for a few blocks of records, in bytes.
 const MIN_SEGMENT_BYTES: u64 = 8 * BLOCK as u64;
@@ -216,6 +217,12 @@ impl Shared {
         lock(&self.suspects).damaged.contains(&key)
     }
 
+    /// Whether `index` has exactly this shard, and its record is not known to be bad.
+    fn holds(&self, index: &Index, key: ShardKey, len: usize, checksum: u64) -> bool {
+        let same = |l: Location| l.checksum == checksum && usize::try_from(l.len) == Ok(len);
+        index.find(key).is_some_and(same) && !self.is_damaged(key)
+    }
+
     fn clear_damaged(&self, keys: &[ShardKey]) {
         let mut suspects = lock(&self.suspects);
         for key in keys {
@@ -232,17 +239,34 @@ impl Shared {
 /// Disks that this process has open. By identifier: a disk is the same by whatever path it is reached.
 static OPEN_DISKS: Mutex<BTreeSet<DiskId>> = Mutex::new(BTreeSet::new());
 
-struct Registration(DiskId);
+/// The right to use a disk: in this process by its identifier, among processes by a lock in its directory.
+struct Registration {
+    disk: DiskId,
+    held: Option<Box<dyn Send + Sync>>,
+}
 
 impl Registration {
-    fn take(disk: DiskId) -> Result<Self, OpenError> {
-        if lock(&OPEN_DISKS).insert(disk) { Ok(Self(disk)) } else { Err(OpenError::AlreadyOpen) }
+    /// Blocking.
+    fn take(files: &dyn FileSystem, dir: &Path, disk: DiskId) -> Result<Self, OpenError> {
+        if !lock(&OPEN_DISKS).insert(disk) {
+            return Err(OpenError::AlreadyOpen);
+        }
+        // From here on dropping it lets the disk go.
+        let mut registration = Self { disk, held: None };
+        match files.lock(&dir.join(LOCK_FILE)) {
+            Ok(Some(held)) => registration.held = Some(held),
+            Ok(None) => return Err(OpenError::AlreadyOpen),
+            Err(error) => return Err(OpenError::Io { during: "locking the disk", error: Arc::new(error) }),
+        }
+        Ok(registration)
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        lock(&OPEN_DISKS).remove(&self.0);
+        // The lock first: who then finds the identifier free must find the lock free.
+        self.held.take();
+        lock(&OPEN_DISKS).remove(&self.disk);
     }
 }
 
@@ -295,7 +319,7 @@ impl Disk {
             move || {
                 let found = open::read_label(&*env.files, &dir)?.ok_or(OpenError::NoLabel)?;
                 open::check_label(&found, &expect)?;
-                let registration = Registration::take(found.disk)?;
+                let registration = Registration::take(&*env.files, &dir, found.disk)?;
                 let loaded = open::load(&env, &dir, &found, &options)?;
                 Ok::<_, OpenError>((registration, loaded))
             }
@@ -329,7 +353,13 @@ impl Disk {
             tracing::warn!(dir = %dir.display(), %error, "free space unknown");
         }
         let (queue, requests) = mpsc::unbounded_channel();
-        let writer = Writer::new(shared.clone(), loaded.active, loaded.next_sequence, loaded.next_segment);
+        let start = Start {
+            active: loaded.active,
+            next_sequence: loaded.next_sequence,
+            next_segment: loaded.next_segment,
+            drop_index: loaded.bad_index,
+        };
+        let writer = Writer::new(shared.clone(), start);
         tokio::spawn(writer.run(requests));
         Ok(Arc::new(Self { shared, queue }))
     }
@@ -358,11 +388,6 @@ impl Disk {
             return Err(DiskError::TooLarge { len: payload.len(), max });
         }
         let checksum = record::payload_checksum(&payload);
-        let stored = shared.index().find(key);
-        let same = |l: Location| l.checksum == checksum && usize::try_from(l.len) == Ok(payload.len());
-        if stored.is_some_and(same) && !shared.is_damaged(key) {
-            return Ok(());
-        }
         let (done, result) = oneshot::channel();
         let written_ms = shared.env.clock.now_ms();
         self.append(Op::Put { key, payload, checksum, written_ms, done }).await?;

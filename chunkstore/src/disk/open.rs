@@ -2,7 +2,7 @@
 //!
 //! Owns: the checks of the label, the index from its checkpoint and from the segments, the verdict
 //! over damage. Not: the walk itself ([`super::scan`]).
-//! Holds: (1) nothing on the disk is changed by opening it but for a sync; (2) any file may be
+//! Holds: (1) nothing on the disk is changed by opening it but for a sync (and its failure noted); (2) any file may be
 //! missing, cut, damaged or strange: the rest is served; (3) what was read from a segment past the
 //! checkpoint is synced before it counts as stored.
 //! Damage has two meanings. In the last batch of a segment it may be an append that nobody was told
@@ -49,6 +49,8 @@ pub(crate) struct Loaded {
     pub(crate) active: Option<Active>,
     pub(crate) next_sequence: u64,
     pub(crate) next_segment: u32,
+    /// There is an index file that could not be used.
+    pub(crate) bad_index: bool,
 }
 
 fn io_error(during: &'static str) -> impl Fn(io::Error) -> OpenError {
@@ -148,6 +150,19 @@ fn read_failure(files: &dyn FileSystem, dir: &Path) -> DiskState {
     DiskState::Failed { reason: format!("failed earlier: {reason}") }
 }
 
+/// Leaves word for the next start that the disk has failed, as far as the disk still takes it (blocking).
+pub(crate) fn mark_failed(files: &dyn FileSystem, dir: &Path, reason: &str) {
+    let mark = || -> io::Result<()> {
+        let file = files.create(&dir.join(FAILED_FILE))?;
+        file.write_at(0, AlignedBuffer::block_of(reason.as_bytes()).as_slice())?;
+        file.sync()?;
+        files.sync_dir(dir)
+    };
+    if let Err(error) = mark() {
+        tracing::warn!(dir = %dir.display(), %error, "the failure could not be noted on the disk itself");
+    }
+}
+
 /// What is known of keys that have no live record.
 #[derive(Clone, Copy)]
 enum Gone {
@@ -222,18 +237,20 @@ impl Rebuild {
 /// Reads the disk in `dir` (blocking). Its label was checked.
 pub(crate) fn load(env: &Env, dir: &Path, label: &DiskLabel, options: &DiskOptions) -> Result<Loaded, OpenError> {
     let files = &*env.files;
-    let state = read_failure(files, dir);
+    let mut state = read_failure(files, dir);
     let names = files.list(dir).map_err(io_error("listing the directory"))?;
     let numbers: BTreeSet<u32> =
         names.iter().filter_map(|name| segment::parse_file_name(name.to_str()?)).collect();
     let mut rebuild = Rebuild::default();
     let mut next_sequence = 1;
-    let mut next_segment = numbers.last().map_or(0, |last| last.saturating_add(1));
     let mut damaged_places = 0;
     let mut unreadable_places = 0;
     for number in &numbers {
         let path = dir.join(segment::file_name(*number));
-        let file = files.open(&path).map_err(io_error("opening a segment"))?;
+        let file = match files.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => continue,
+            opened => opened.map_err(io_error("opening a segment"))?,
+        };
         let file_bytes = file.len().map_err(io_error("measuring a segment"))?;
         match segment_header(&*file, file_bytes) {
             Ok(header) if header.disk != label.disk || header.number != *number => {
@@ -250,8 +267,12 @@ pub(crate) fn load(env: &Env, dir: &Path, label: &DiskLabel, options: &DiskOptio
         let entry = Segment { file, file_bytes, end: file_bytes, live: 0, tombstones: 0, sealed: true, unread: false };
         rebuild.index.segments.insert(*number, entry);
     }
+    // Files that are not ours do not count: the writer steps over their names.
+    let mut next_segment = rebuild.index.segments.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
     let mut covered = BTreeMap::new();
-    if let Some(found) = checkpoint::read(env, dir, label.disk) {
+    let checkpoint = checkpoint::read(env, dir, label.disk);
+    let bad_index = matches!(checkpoint, checkpoint::Read::Bad);
+    if let checkpoint::Read::Whole(found) = checkpoint {
         next_sequence = next_sequence.max(found.preamble.next_sequence);
         next_segment = next_segment.max(found.preamble.next_segment);
         for segment in &found.preamble.covered {
@@ -300,7 +321,7 @@ pub(crate) fn load(env: &Env, dir: &Path, label: &DiskLabel, options: &DiskOptio
                 rebuild.shard(header.key, location);
             }
         };
-        let scan = scan::scan(&*file, file_bytes, seed, from, true, &mut visit).map_err(io_error("reading a segment"))?;
+        let scan = scan::scan(&*file, file_bytes, seed, from, &mut visit).map_err(io_error("reading a segment"))?;
         damaged_places += scan.damaged_places;
         unreadable_places += scan.unreadable_places;
         if unreadable_places > 0 {
@@ -321,7 +342,13 @@ pub(crate) fn load(env: &Env, dir: &Path, label: &DiskLabel, options: &DiskOptio
             match file.sync() {
                 // Nothing was in the cache, for nothing could be written.
                 Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
-                result => result.map_err(io_error("syncing a segment"))?,
+                // Whatever a second sync said would be worth nothing: reads only, from now on.
+                Err(error) => {
+                    let reason = format!("syncing a segment at the start: {error}");
+                    mark_failed(files, dir, &reason);
+                    state = DiskState::Failed { reason };
+                }
+                Ok(()) => {}
             }
         }
         // An unclean tail gets no more records: the next batch begins a new segment.
@@ -336,7 +363,7 @@ pub(crate) fn load(env: &Env, dir: &Path, label: &DiskLabel, options: &DiskOptio
         }
     }
     let (index, suspects) = rebuild.finish();
-    Ok(Loaded { index, state, suspects, damaged_places, active, next_sequence, next_segment })
+    Ok(Loaded { index, state, suspects, damaged_places, active, next_sequence, next_segment, bad_index })
 }
 
 /// Tells a disk with bad places from one that gives nothing at all: serving the latter as if it were

@@ -25,7 +25,7 @@ const STEP: usize = record::ALIGNMENT as usize;
 pub(crate) struct Found {
     pub(crate) offset: u32,
     pub(crate) header: RecordHeader,
-    /// Whether the payload is what the header says (always so when payloads are not checked).
+    /// Whether the payload is what the header says.
     pub(crate) intact: bool,
 }
 
@@ -54,7 +54,6 @@ pub(crate) fn scan(
     len: u64,
     seed: u64,
     from: u64,
-    check_payloads: bool,
     visit: &mut dyn FnMut(Found),
 ) -> io::Result<Scan> {
     let len = len.min(segment::MAX_SEGMENT_BYTES);
@@ -95,13 +94,11 @@ pub(crate) fn scan(
             }
             result.end = next;
         } else {
-            let intact = !check_payloads || {
-                let payload = window.at(position + HEADER_BYTES as u64, u64::from(header.len))?;
-                if payload.is_none() {
-                    result.unreadable_places += 1;
-                }
-                payload.is_some_and(|p| record::payload_checksum(p) == header.checksum)
-            };
+            let payload = window.at(position + HEADER_BYTES as u64, u64::from(header.len))?;
+            if payload.is_none() {
+                result.unreadable_places += 1;
+            }
+            let intact = payload.is_some_and(|p| record::payload_checksum(p) == header.checksum);
             if !intact {
                 last_damage = Some(position);
                 result.damaged_places += 1;

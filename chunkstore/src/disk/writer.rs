@@ -5,9 +5,11 @@
 //! Holds: (1) nobody is told that a record is stored before the sync after its write succeeded, and
 //! the index learns of it only then; (2) a batch is one write into one segment, and the next one begins
 //! after its sync; (3) a failed write or sync is never tried again: the segment gets no more records,
-//! and but for a full or read-only file system the disk is failed; (4) a segment number is used once.
+//! and but for a full or read-only file system the disk is failed; then the batch is cut off before
+//! anything else is acknowledged; (4) a segment number is used once; (5) operations on a key take
+//! effect in the order in which they were queued, whether or not someone waits for them.
 
-use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, io::ErrorKind, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -16,10 +18,11 @@ use tokio::{
 };
 
 use super::{
-    DiskError, FAILED_FILE, Shared,
+    DiskError, INDEX_FILE, Shared,
     buffer::AlignedBuffer,
     checkpoint,
     index::{Location, Segment},
+    open,
     state::{Counters, DiskState, Trouble},
 };
 use crate::{
@@ -117,13 +120,37 @@ pub(crate) struct Active {
     pub(crate) bytes: u64,
 }
 
+/// A segment whose last batch was refused, with what may lie past `end`.
+struct Unfinished {
+    segment: u32,
+    file: Arc<dyn File>,
+    end: u64,
+}
+
+/// Where a writer begins.
+pub(crate) struct Start {
+    pub(crate) active: Option<Active>,
+    pub(crate) next_sequence: u64,
+    pub(crate) next_segment: u32,
+    /// The index file could not be used: it goes before the first append.
+    pub(crate) drop_index: bool,
+}
+
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     active: Option<Active>,
+    unfinished: Option<Unfinished>,
+    drop_index: bool,
     next_sequence: u64,
     next_segment: u32,
     buffer: AlignedBuffer,
     since_checkpoint: u64,
+}
+
+fn refuse(ops: Vec<Op>, error: &DiskError) {
+    for op in ops {
+        op.answer(Err(error.clone()));
+    }
 }
 
 /// A record about to be written.
@@ -134,9 +161,28 @@ struct Staged {
     copied_from: Option<Location>,
 }
 
+impl Staged {
+    fn is_put(&self) -> bool {
+        self.header.kind == Kind::Shard && self.copied_from.is_none()
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        record::stored_bytes(self.header.len)
+    }
+}
+
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, active: Option<Active>, next_sequence: u64, next_segment: u32) -> Self {
-        Self { shared, active, next_sequence, next_segment, buffer: AlignedBuffer::new(), since_checkpoint: 0 }
+    pub(crate) fn new(shared: Arc<Shared>, start: Start) -> Self {
+        Self {
+            shared,
+            active: start.active,
+            unfinished: None,
+            drop_index: start.drop_index,
+            next_sequence: start.next_sequence,
+            next_segment: start.next_segment,
+            buffer: AlignedBuffer::new(),
+            since_checkpoint: 0,
+        }
     }
 
     /// Serves the queue until it is closed or told to stop.
@@ -182,12 +228,13 @@ impl Writer {
                 Err(_) => break,
             }
         }
+        // First of all: whoever learns that the disk is closed may open it again.
+        shared.release();
         queue.close();
         shared.budget.close();
         for queued in carried.into_iter().chain(std::iter::from_fn(|| queue.try_recv().ok())) {
             queued.op.answer(Err(DiskError::Closed));
         }
-        shared.release();
         if let Some(done) = stopped {
             let _ = done.send(());
         }
@@ -222,48 +269,11 @@ impl Writer {
 
     fn append(&mut self, ops: Vec<Op>) {
         if let DiskState::Failed { reason } = self.shared.health.state() {
-            for op in ops {
-                op.answer(Err(DiskError::Failed { reason: reason.clone() }));
-            }
-            return;
+            return refuse(ops, &DiskError::Failed { reason });
         }
-        let is_put = |op: &Op| matches!(op, Op::Put { .. });
-        let (puts, rest): (Vec<_>, Vec<_>) = ops.into_iter().partition(is_put);
-        let bytes_of = |ops: &[Op]| ops.iter().map(Op::stored_bytes).sum::<u64>();
-        let all = round_up(bytes_of(&puts) + bytes_of(&rest) + HEADER_BYTES as u64, BLOCK as u64);
-        if !puts.is_empty() {
-            match self.reserve(all, false) {
-                Ok(()) => {
-                    // Copies and tombstones first: their order among the puts is free, for each
-                    // operation of the batch was asked for while all the others were under way.
-                    return self.commit(rest.into_iter().chain(puts).collect());
-                }
-                Err(trouble) => {
-                    let error = self.meet(trouble);
-                    for op in puts {
-                        op.answer(Err(error.clone()));
-                    }
-                }
-            }
+        if let Err(trouble) = self.cut_unfinished().and_then(|()| self.drop_bad_index()) {
+            return refuse(ops, &self.meet(trouble));
         }
-        if rest.is_empty() {
-            return;
-        }
-        let needed = round_up(bytes_of(&rest) + HEADER_BYTES as u64, BLOCK as u64);
-        match self.reserve(needed, true) {
-            Ok(()) => self.commit(rest),
-            Err(trouble) => {
-                let error = self.meet(trouble);
-                for op in rest {
-                    op.answer(Err(error.clone()));
-                }
-            }
-        }
-    }
-
-    /// Writes, syncs, enters into the index, answers. Room was reserved.
-    fn commit(&mut self, ops: Vec<Op>) {
-        let has_puts = ops.iter().any(|op| matches!(op, Op::Put { .. }));
         let staged = self.stage(&ops);
         if staged.is_empty() {
             for op in ops {
@@ -271,19 +281,47 @@ impl Writer {
             }
             return;
         }
-        let result = match self.write(&staged) {
+        let has_puts = staged.iter().any(Staged::is_put);
+        let records: u64 = staged.iter().map(Staged::stored_bytes).sum();
+        match self.reserve(round_up(records + HEADER_BYTES as u64, BLOCK as u64), !has_puts) {
+            Ok(()) => self.commit(ops, &staged),
+            Err(trouble) => {
+                let error = self.meet(trouble);
+                if !has_puts {
+                    return refuse(ops, &error);
+                }
+                let (puts, rest): (Vec<_>, Vec<_>) = ops.into_iter().partition(|op| matches!(op, Op::Put { .. }));
+                refuse(puts, &error);
+                // Tombstones and copies may still find room; without puts this comes here no more.
+                if !rest.is_empty() {
+                    self.append(rest);
+                }
+            }
+        }
+    }
+
+    /// Writes, syncs, enters into the index, answers. Room was reserved.
+    fn commit(&mut self, ops: Vec<Op>, staged: &[Staged]) {
+        let result = match self.write(staged) {
             Ok((segment, offsets)) => {
-                self.enter(segment, &staged, &offsets);
-                let full = self.shared.health.is(&DiskState::Full);
-                if has_puts || !full {
+                self.enter(segment, staged, &offsets);
+                if staged.iter().any(Staged::is_put) || !self.shared.health.is(&DiskState::Full) {
                     self.shared.health.set(DiskState::Active);
                 }
                 Ok(())
             }
             Err(trouble) => {
-                // What the segment holds past its last sync is unknown.
-                self.seal_active();
-                Err(self.meet(trouble))
+                // What the segment holds past its last sync is unknown. It is sealed when that is cut
+                // off, so that compaction does not read it before.
+                let unfinished = |active: Active| Unfinished { segment: active.number, file: active.file, end: active.end };
+                self.unfinished = self.active.take().map(unfinished);
+                let error = self.meet(trouble);
+                if !self.shared.health.is_failed()
+                    && let Err(trouble) = self.cut_unfinished()
+                {
+                    let _ = self.meet(trouble);
+                }
+                Err(error)
             }
         };
         for op in ops {
@@ -291,25 +329,52 @@ impl Writer {
         }
     }
 
+    /// Cuts a batch off that was refused (no space, read-only) but may lie on the disk in part or
+    /// whole. Until that is done nothing is acknowledged: such a record would outrank, at the next
+    /// start, what callers were told since.
+    fn cut_unfinished(&mut self) -> Result<(), Trouble> {
+        let Some(unfinished) = &self.unfinished else { return Ok(()) };
+        let end = unfinished.end;
+        unfinished.file.set_len(end).map_err(|e| Trouble::of("cutting a refused batch off", e))?;
+        // All below the cut was synced before: this sync does not try that one again.
+        unfinished.file.sync().map_err(|e| Trouble::of("syncing a cut segment", e))?;
+        if let Some(segment) = self.shared.index_mut().segments.get_mut(&unfinished.segment) {
+            (segment.end, segment.file_bytes, segment.sealed) = (end, end, true);
+        }
+        self.unfinished = None;
+        Ok(())
+    }
+
+    /// Removes an index file that could not be used, before anything is appended that it knows nothing of.
+    fn drop_bad_index(&mut self) -> Result<(), Trouble> {
+        if !self.drop_index {
+            return Ok(());
+        }
+        let files = &self.shared.env.files;
+        match files.remove(&self.shared.dir.join(INDEX_FILE)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Trouble::of("removing a bad index", error));
+            }
+            _ => files.sync_dir(&self.shared.dir).map_err(|e| Trouble::of("syncing the directory", e))?,
+        }
+        self.drop_index = false;
+        Ok(())
+    }
+
+    /// The records that `ops` ask for, in their order; none where the disk is as asked already. That is
+    /// decided here and not by the callers, so that it counts what was asked for before.
     fn stage(&mut self, ops: &[Op]) -> Vec<Staged> {
         let shared = self.shared.clone();
         let index = shared.index();
         let mut staged: Vec<Staged> = Vec::new();
-        let mut buried = HashSet::new();
+        // Whether a key is stored after what this batch did to it.
+        let mut changed: HashMap<ShardKey, bool> = HashMap::new();
         let mut sequence = || {
             self.next_sequence += 1;
             self.next_sequence - 1
         };
         let tombstone = |key, sequence, written_ms| Staged {
-            header: RecordHeader {
-                kind: Kind::Tombstone,
-                first: false,
-                key,
-                len: 0,
-                sequence,
-                written_ms,
-                checksum: 0,
-            },
+            header: RecordHeader::tombstone(key, sequence, written_ms),
             payload: Bytes::new(),
             copied_from: None,
         };
@@ -321,11 +386,16 @@ impl Writer {
         for op in ops {
             match op {
                 Op::Put { key, payload, checksum, written_ms, .. } => {
+                    if !changed.contains_key(key) && shared.holds(&index, *key, payload.len(), *checksum) {
+                        continue;
+                    }
+                    changed.insert(*key, true);
                     staged.extend(shard(*key, payload, *checksum, sequence(), *written_ms, None));
                 }
                 Op::Delete { keys, written_ms, .. } => {
                     for key in keys {
-                        if index.find(*key).is_some() && buried.insert(*key) {
+                        if changed.get(key).copied().unwrap_or_else(|| index.find(*key).is_some()) {
+                            changed.insert(*key, false);
                             staged.push(tombstone(*key, sequence(), *written_ms));
                         }
                     }
@@ -361,7 +431,7 @@ impl Writer {
         let active = self.active.as_mut().ok_or_else(range)?;
         let seed = record::segment_seed(self.shared.label.disk, active.number);
         let start = u32::try_from(active.end).map_err(|_| range())?;
-        let records: u64 = staged.iter().map(|s| record::stored_bytes(s.header.len)).sum();
+        let records: u64 = staged.iter().map(Staged::stored_bytes).sum();
         let all = round_up(records + HEADER_BYTES as u64, BLOCK as u64);
         let all_len = usize::try_from(all).map_err(|_| range())?;
         self.buffer.reset(all_len);
@@ -398,39 +468,38 @@ impl Writer {
     /// Tells the index what is durable now.
     fn enter(&self, segment: u32, staged: &[Staged], offsets: &[u32]) {
         let end = self.active.as_ref().map(|active| active.end);
+        let mut index = self.shared.index_mut();
         let mut repaired = Vec::new();
-        {
-            let mut index = self.shared.index_mut();
-            for (one, offset) in staged.iter().zip(offsets) {
-                let header = &one.header;
-                if header.kind == Kind::Tombstone {
-                    if index.remove(header.key, header.sequence) {
-                        repaired.push(header.key);
-                    }
-                    if let Some(segment) = index.segments.get_mut(&segment) {
-                        segment.tombstones += HEADER_BYTES as u64;
-                    }
-                    continue;
+        for (one, offset) in staged.iter().zip(offsets) {
+            let header = &one.header;
+            if header.kind == Kind::Tombstone {
+                if index.remove(header.key, header.sequence) {
+                    repaired.push(header.key);
                 }
-                // A copy counts only if nothing happened to the original in between.
-                if one.copied_from.is_some() && index.find(header.key) != one.copied_from {
-                    continue;
+                if let Some(segment) = index.segments.get_mut(&segment) {
+                    segment.tombstones += HEADER_BYTES as u64;
                 }
-                let location = Location {
-                    segment,
-                    offset: *offset,
-                    len: header.len,
-                    sequence: header.sequence,
-                    written_ms: header.written_ms,
-                    checksum: header.checksum,
-                };
-                index.insert(header.key, location);
-                repaired.push(header.key);
+                continue;
             }
-            if let (Some(segment), Some(end)) = (index.segments.get_mut(&segment), end) {
-                segment.end = end;
+            // A copy counts only if nothing happened to the original in between.
+            if one.copied_from.is_some() && index.find(header.key) != one.copied_from {
+                continue;
             }
+            let location = Location {
+                segment,
+                offset: *offset,
+                len: header.len,
+                sequence: header.sequence,
+                written_ms: header.written_ms,
+                checksum: header.checksum,
+            };
+            index.insert(header.key, location);
+            repaired.push(header.key);
         }
+        if let (Some(segment), Some(end)) = (index.segments.get_mut(&segment), end) {
+            segment.end = end;
+        }
+        // Under the lock of the index: a record found bad from now on is one of these.
         self.shared.clear_damaged(&repaired);
     }
 
@@ -460,17 +529,25 @@ impl Writer {
 
     /// Begins a new segment of `bytes`; the present one, if any, is sealed once it is there.
     fn rotate(&mut self, bytes: u64) -> Result<(), Trouble> {
-        let number = self.next_segment;
-        self.next_segment = number.checked_add(1).ok_or(Trouble::Full)?;
-        let path = self.shared.dir.join(segment::file_name(number));
-        let file = match self.make_segment(&path, number, bytes) {
-            Ok(file) => file,
-            Err(trouble) => {
-                // Best effort: an empty segment does no harm but take space.
-                let _ = self.shared.env.files.remove(&path);
-                return Err(trouble);
+        let (number, path, file) = loop {
+            let number = self.next_segment;
+            let next = number.checked_add(1).ok_or(Trouble::Full)?;
+            let path = self.shared.dir.join(segment::file_name(number));
+            match self.shared.env.files.create(&path) {
+                Ok(file) => {
+                    self.next_segment = next;
+                    break (number, path, file);
+                }
+                // A file that is not ours: left alone.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => self.next_segment = next,
+                Err(error) => return Err(Trouble::of_open("creating a segment", error)),
             }
         };
+        if let Err(trouble) = self.prepare_segment(&*file, number, bytes) {
+            // Best effort: an empty segment does no harm but take space.
+            let _ = self.shared.env.files.remove(&path);
+            return Err(trouble);
+        }
         self.seal_active();
         let end = segment::HEADER_BYTES;
         let entry = Segment { file: file.clone(), file_bytes: bytes, end, live: 0, tombstones: 0, sealed: false, unread: false };
@@ -488,16 +565,13 @@ impl Writer {
         }
     }
 
-    fn make_segment(&self, path: &Path, number: u32, bytes: u64) -> Result<Arc<dyn File>, Trouble> {
-        let files = &self.shared.env.files;
-        let file = files.create(path).map_err(|e| Trouble::of_open("creating a segment", e))?;
+    fn prepare_segment(&self, file: &dyn File, number: u32, bytes: u64) -> Result<(), Trouble> {
         file.allocate(bytes).map_err(|e| Trouble::of("allocating a segment", e))?;
         let header = SegmentHeader { disk: self.shared.label.disk, number }.encode();
         let header = AlignedBuffer::block_of(&header);
         file.write_at(0, header.as_slice()).map_err(|e| Trouble::of("writing a segment's header", e))?;
         file.sync().map_err(|e| Trouble::of("syncing a new segment", e))?;
-        files.sync_dir(&self.shared.dir).map_err(|e| Trouble::of("syncing the directory", e))?;
-        Ok(file)
+        self.shared.env.files.sync_dir(&self.shared.dir).map_err(|e| Trouble::of("syncing the directory", e))
     }
 
     fn seal_active(&mut self) {
@@ -523,7 +597,7 @@ impl Writer {
         let files = &self.shared.env.files;
         let path = self.shared.dir.join(segment::file_name(number));
         let removed = match files.remove(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Trouble::of("removing a segment", error)),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Trouble::of("removing a segment", error)),
             // Durable before the next removal: an older segment that came back alone could bring back
             // what a newer one buried.
             _ => files.sync_dir(&self.shared.dir).map_err(|e| Trouble::of("syncing the directory", e)),
@@ -539,8 +613,16 @@ impl Writer {
     }
 
     fn checkpoint(&mut self) {
+        // A checkpoint speaks for whole segments. One that could not be read must be read again, and
+        // with it all that came later, for the tombstones are there.
+        if self.unfinished.is_some() || self.shared.index().segments.values().any(|segment| segment.unread) {
+            return;
+        }
         match checkpoint::write(&self.shared, self.next_sequence, self.next_segment) {
-            Ok(()) => self.since_checkpoint = 0,
+            Ok(()) => {
+                self.since_checkpoint = 0;
+                self.drop_index = false;
+            }
             // Without a fresh index the next start reads more, no worse.
             Err(trouble @ Trouble::Broken(..)) => {
                 let _ = self.meet(trouble);
@@ -570,23 +652,10 @@ impl Writer {
                 let reason = format!("{during}: {error}");
                 if self.shared.health.set(DiskState::Failed { reason: reason.clone() }) {
                     tracing::error!(%dir, reason, "disk failed: it takes no more writes until an operator clears it");
-                    self.mark_failed(&reason);
+                    open::mark_failed(&*self.shared.env.files, &self.shared.dir, &reason);
                 }
                 DiskError::Failed { reason }
             }
-        }
-    }
-
-    /// Leaves word for the next start, as far as the disk still takes it.
-    fn mark_failed(&self, reason: &str) {
-        let files = &self.shared.env.files;
-        let marked = files.create(&self.shared.dir.join(FAILED_FILE)).and_then(|file| {
-            file.write_at(0, AlignedBuffer::block_of(reason.as_bytes()).as_slice())?;
-            file.sync()?;
-            files.sync_dir(&self.shared.dir)
-        });
-        if let Err(error) = marked {
-            tracing::warn!(dir = %self.shared.dir.display(), %error, "the failure could not be noted on the disk itself");
         }
     }
 }

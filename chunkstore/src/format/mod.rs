@@ -13,6 +13,7 @@
 //! segment-xxxxxxxx   preallocated  header block, then records          segment, record
 //! index              checkpoint    where shards lie; may be missing    index
 //! failed             text          the disk failed, and why; an operator removes it
+//! lock               empty         locked while a process has the disk open
 //! *.tmp              half-made files that a crash left; overwritten
 //! ```
 

@@ -18,7 +18,7 @@
 //!   28  4  length of the payload, in bytes
 //!   32  8  sequence: of two records of a key the higher one counts
 //!   40  8  time of the append, milliseconds since 1970
-//!   48  8  xxh3-64 of the payload
+//!   48  8  xxh3-64 of the payload, also where it is empty (a tombstone); 0 in padding
 //!   56  8  xxh3-64 of bytes 0..56, seeded with disk, segment and offset
 //!   64     payload, then zeros up to a multiple of 8
 //! ```
@@ -68,7 +68,7 @@ pub struct RecordHeader {
     pub sequence: u64,
     /// When it was first appended, in milliseconds since 1970. For people and grace times.
     pub written_ms: u64,
-    /// xxh3-64 of the payload.
+    /// [`payload_checksum`] of the payload, which of a tombstone is empty; of padding 0.
     pub checksum: u64,
 }
 
@@ -99,6 +99,12 @@ impl RecordHeader {
             written_ms: 0,
             checksum: 0,
         }
+    }
+
+    /// The tombstone of a key: buries its records up to `sequence`.
+    pub fn tombstone(key: ShardKey, sequence: u64, written_ms: u64) -> Self {
+        let checksum = payload_checksum(&[]);
+        Self { kind: Kind::Tombstone, first: false, key, len: 0, sequence, written_ms, checksum }
     }
 
     /// Of a padding record: the offset at which its batch begins.
@@ -189,18 +195,12 @@ mod tests {
         old[24] = 3;
         old[32] = 42;
         old[40] = 9;
+        old[48..56].copy_from_slice(&[0xc2, 0x94, 0xd3, 0x38, 0x05, 0x80, 0x06, 0x2d]);
         let seed = segment_seed(DiskId(1), 2);
         let sum = xxh3_64_with_seed(&old[..56], seed.wrapping_add(4096));
         old[56..].copy_from_slice(&sum.to_le_bytes());
-        let header = RecordHeader {
-            kind: Kind::Tombstone,
-            first: true,
-            key: ShardKey { chunk: ChunkId { blob: BlobId(7), index: 3 }, shard: 5 },
-            len: 0,
-            sequence: 42,
-            written_ms: 9,
-            checksum: 0,
-        };
+        let key = ShardKey { chunk: ChunkId { blob: BlobId(7), index: 3 }, shard: 5 };
+        let header = RecordHeader { first: true, ..RecordHeader::tombstone(key, 42, 9) };
         assert_eq!(RecordHeader::decode(&old, seed, 4096), Ok(header));
         assert_eq!(header.encode(seed, 4096), old);
         assert_eq!((stored_bytes(0), stored_bytes(1), stored_bytes(8)), (64, 72, 72));

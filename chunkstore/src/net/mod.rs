@@ -14,6 +14,7 @@ pub mod hub;
 pub mod identity;
 pub mod message;
 pub mod server;
+pub mod sockets;
 
 pub use hub::{Hub, HubOptions, NetError, PeerAddress, PeerStatus};
 pub use identity::{IdentityError, NodeIdentity};

@@ -46,6 +46,7 @@ pub struct SignedIn {
     /// What to send as `Authorization: Bearer`.
     pub token: String,
     /// Always `Bearer`.
+    #[schema(value_type = String)]
     pub token_type: &'static str,
     /// When the session ends at the latest.
     pub expires_at: String,
@@ -63,13 +64,27 @@ pub struct SignedIn {
     )
 )]
 pub async fn start(State(gateway): State<Arc<Gateway>>, Path(provider): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    let party = gateway.sign_in.iter().find(|p| p.name() == provider).ok_or_else(|| Problem::plain(Code::NotFound))?;
+    let party = gateway.sign_in.provider(&provider).ok_or_else(|| Problem::plain(Code::NotFound))?;
     let start = party.start(gateway.clock.now_ms(), &*gateway.entropy, wants_json(&headers)).await?;
     let mut response = StatusCode::SEE_OTHER.into_response();
     let out = response.headers_mut();
     out.insert(header::LOCATION, header_value(start.location.as_str())?);
     out.insert(header::SET_COOKIE, header_value(&start.set_cookie)?);
     Ok(response)
+}
+
+/// Our public keys, for an identity provider.
+#[utoipa::path(
+    get, path = "/v1/auth/{provider}/jwks", tag = "sign-in",
+    params(("provider" = String, Path, description = "The identity provider's name.")),
+    responses(
+        (status = 200, description = "A JWK set.", content_type = "application/json"),
+        (status = "default", description = "An error.", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn jwks(State(gateway): State<Arc<Gateway>>, Path(provider): Path<String>) -> Result<Json<serde_json::Value>, Problem> {
+    let party = gateway.sign_in.provider(&provider).ok_or_else(|| Problem::plain(Code::NotFound))?;
+    Ok(Json(party.public_jwks()))
 }
 
 fn wants_json(headers: &HeaderMap) -> bool {
@@ -102,7 +117,7 @@ pub async fn callback(State(gateway): State<Arc<Gateway>>, RawQuery(query): RawQ
     let params = Params::parse(query.as_deref(), &known)?;
     let value = |name: &str| params.value(name).map(str::to_owned);
     let query = CallbackQuery { code: value("code"), state: value("state"), iss: value("iss"), error: value("error") };
-    let identity = identify(&gateway, &query, cookie(&headers, LOGIN_COOKIE)).await?;
+    let identity = gateway.sign_in.finish(gateway.clock.now_ms(), &query, cookie(&headers, LOGIN_COOKIE)).await?;
     let (token, account, expires_ms) = sign_in(&gateway, &identity).await?;
     let text = token.to_text();
     let mut response = if identity.return_json {
@@ -128,19 +143,6 @@ pub async fn callback(State(gateway): State<Arc<Gateway>>, RawQuery(query): RawQ
 /// The cookie that makes a browser forget the session.
 pub fn cleared_cookie() -> String {
     format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0")
-}
-
-/// Which provider a sign-in was begun with stands sealed in its state: the others refuse it unread.
-async fn identify(gateway: &Gateway, query: &CallbackQuery, cookie: Option<&str>) -> Result<Identity, Problem> {
-    let mut refusal = Problem::plain(Code::LoginMismatch);
-    for party in &gateway.sign_in {
-        match party.finish(gateway.clock.now_ms(), query, cookie).await {
-            Ok(identity) => return Ok(identity),
-            Err(error) if error.code() == "login_mismatch" => refusal = error.into(),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(refusal)
 }
 
 /// Begins a session for a proved identity; a new person gets account, vault and keys.

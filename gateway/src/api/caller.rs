@@ -8,7 +8,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::extract::FromRequestParts;
 use http::{HeaderMap, Method, header, request::Parts};
 use kluis_raft::{
     model::{Session, SessionId},
@@ -72,18 +72,6 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
     }
 }
 
-impl OptionalFromRequestParts<Arc<Gateway>> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Option<Self>, Problem> {
-        match <Self as FromRequestParts<Arc<Gateway>>>::from_request_parts(parts, gateway).await {
-            Ok(caller) => Ok(Some(caller)),
-            Err(problem) if problem.code == Code::Unauthenticated => Ok(None),
-            Err(problem) => Err(problem),
-        }
-    }
-}
-
 /// The session, if it exists and has not ended.
 ///
 /// # Errors
@@ -135,8 +123,8 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
-        for (name, value) in pairs {
-            map.append(*name, HeaderValue::from_static(value));
+        for &(name, value) in pairs {
+            map.append(name, HeaderValue::from_static(value));
         }
         map
     }

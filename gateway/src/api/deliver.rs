@@ -68,7 +68,7 @@ fn pieces(range: ByteRange, chunk_bytes: u32) -> impl Iterator<Item = Piece> + S
 fn multipart(parts: &[ByteRange], size: u64, media_type: &str, boundary: &str, chunk_bytes: u32) -> (Vec<Piece>, u64) {
     let mut all = Vec::new();
     let mut total = 0u64;
-    let mut text = |all: &mut Vec<Piece>, text: String| {
+    let text = |all: &mut Vec<Piece>, text: String| {
         let len = u64::try_from(text.len()).unwrap_or(0);
         all.push(Piece::Text(Bytes::from(text)));
         len

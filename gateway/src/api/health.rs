@@ -22,6 +22,7 @@ use crate::problem::{Code, Problem};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CheckView {
     /// Its name.
+    #[schema(value_type = String)]
     pub name: &'static str,
     /// Whether it holds.
     pub ok: bool,

@@ -92,7 +92,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let len = self.path.len();
         loop {
             self.path.push_str(&format!("/{}", items.len()));
-            let Some(item) = seq.next_element_seed(Strict { depth_left, path: self.path })? else { break };
+            let Some(item) = seq.next_element_seed(Strict { depth_left, path: &mut *self.path })? else { break };
             self.path.truncate(len);
             items.push(item);
         }
@@ -111,7 +111,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
             if members.contains_key(&key) {
                 return Err(A::Error::custom("the member is given twice"));
             }
-            let value = map.next_value_seed(Strict { depth_left, path: self.path })?;
+            let value = map.next_value_seed(Strict { depth_left, path: &mut *self.path })?;
             self.path.truncate(len);
             members.insert(key, value);
         }

@@ -66,6 +66,7 @@ pub struct Me {
     /// Birth date.
     pub birthdate: String,
     /// `citizen`, `notary`.
+    #[schema(value_type = Vec<String>)]
     pub roles: Vec<&'static str>,
     /// How full the vault is.
     pub quota: Quota,

@@ -1,7 +1,7 @@
 //! The API, one resource a file, over one shared state.
 //!
 //! Reading order: [`state`] (what a request sees), [`caller`] (who asks), [`documents`] and [`content`] (the
-//! heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`uploads`] (tus), [`auth`], [`sessions`], [`me`],
+//! heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`me`],
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
 //!
@@ -21,6 +21,7 @@ pub mod me;
 pub mod name;
 pub mod openapi;
 pub mod params;
+pub mod resume;
 pub mod sessions;
 pub mod state;
 pub mod uploads;

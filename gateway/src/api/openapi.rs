@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 use serde_json::Value;
 use utoipa::openapi::{
-    InfoBuilder, License, OpenApi, OpenApiBuilder, Server,
+    Components, InfoBuilder, License, OpenApi, OpenApiBuilder, Server,
     path::{Operation, PathItem},
     security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
@@ -39,7 +39,7 @@ pub fn base() -> OpenApi {
 pub fn finish(mut api: OpenApi, public_url: &str) -> OpenApi {
     api.servers = Some(vec![Server::new(public_url)]);
     api.components
-        .get_or_insert_default()
+        .get_or_insert_with(Components::new)
         .add_security_scheme("bearer", SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()));
     for (path, item) in &mut api.paths.paths {
         let slug: String = path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();

@@ -24,7 +24,7 @@ use kluis_raft::{
 };
 
 use crate::{
-    auth::oidc::RelyingParty,
+    auth::oidc::SignIn,
     keys::{KeyRing, LookupKey},
     limits::Limits,
     ports::DocumentBytes,
@@ -75,8 +75,8 @@ pub struct Gateway {
     pub keys: Arc<KeyRing>,
     /// Key of the keyed hash of national numbers.
     pub lookup: Arc<LookupKey>,
-    /// Identity providers, by name.
-    pub sign_in: Vec<RelyingParty>,
+    /// Identity providers.
+    pub sign_in: SignIn,
     /// Settings.
     pub config: GatewayConfig,
     /// Metrics.

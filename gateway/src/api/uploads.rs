@@ -1,7 +1,7 @@
 //! `/v1/uploads`: resumable uploads by tus 1.0 (core, creation, creation-with-upload, expiration,
 //! termination), or created by a JSON body.
 //!
-//! Owns: the header fields of tus. Not: the rules ([`crate::upload`]) and the bytes ([`super::ingest`]).
+//! Owns: the header fields of tus. Not: the rules ([`crate::upload`]) and the bytes ([`super::resume`]).
 //! Holds: (1) an offset that was answered is durable; (2) one request writes at a time; (3) the piece that
 //! completes the length commits the version, and its answer names the document.
 //!
@@ -30,10 +30,11 @@ use utoipa::ToSchema;
 use super::{
     Caller, Gateway,
     documents::{REDUNDANCY, announced, field, header_value, id, idempotency, rfc3339},
-    ingest::{self, Appended, target_document},
+    ingest::Idempotency,
     json,
     name::{BadName, DocumentName, Label, MediaType},
     params::Params,
+    resume::{self, Appended},
     vault::OpenVault,
 };
 use crate::{
@@ -208,7 +209,7 @@ async fn begin(
     caller: &Caller,
     vault: &OpenVault,
     wanted: &Wanted,
-    idempotency: Option<ingest::Idempotency>,
+    idempotency: Option<Idempotency>,
 ) -> Result<Upload, Problem> {
     let cluster = gateway.cluster(&*gateway.metadata.view())?;
     chunk_count(wanted.length, cluster.chunk_bytes).ok_or_else(|| Problem::plain(Code::TooLarge))?;
@@ -246,10 +247,10 @@ async fn begin(
     }
 }
 
-/// Runs [`ingest::append`] in a task of its own: what came is noted even if the client goes away.
+/// Runs [`resume::append`] in a task of its own: what came is noted even if the client goes away.
 async fn append(gateway: &Arc<Gateway>, caller: &Caller, vault: OpenVault, upload: UploadId, offset: u64, body: Body) -> Result<Appended, Problem> {
     let (gateway, caller) = (Arc::clone(gateway), caller.clone());
-    let task = tokio::spawn(async move { ingest::append(&gateway, &caller, &vault, upload, offset, body).await });
+    let task = tokio::spawn(async move { resume::append(&gateway, &caller, &vault, upload, offset, body).await });
     task.await.map_err(Problem::internal)?
 }
 

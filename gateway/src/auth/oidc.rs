@@ -2,7 +2,7 @@
 //!
 //! Code flow with PKCE, pushed authorization request where the provider offers it, `private_key_jwt`, an ID token and
 //! userinfo that are signed and (where configured) encrypted to us. Reading order: this file (the flow),
-//! [`attempt`] (what travels in `state` and cookie), [`claims`] (what tokens must say), [`provider`] (requests).
+//! `attempt` (what travels in `state` and cookie), `claims` (what tokens must say), `provider` (requests).
 //!
 //! Owns: the way from a redirect to a checked [`Identity`]. Not: accounts and sessions; `SignIn`, the command, makes
 //! them, once for each attempt.

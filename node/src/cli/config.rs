@@ -26,6 +26,7 @@ pub enum ConfigCommand {
     },
     /// Shows what is in force
     Show {
+        /// Which configuration
         #[command(flatten)]
         source: SourceArgs,
         /// Says where each value comes from

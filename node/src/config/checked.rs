@@ -12,6 +12,7 @@ use std::{
 };
 
 use kluis_chunkstore::ids::SiteName;
+use kluis_gateway::auth::jose::{ContentEncryption, KeyManagement, SignatureAlgorithm};
 
 use super::{
     Place, Problem,
@@ -21,9 +22,8 @@ use super::{
         RawReconcile, RawStorage,
     },
     types::{
-        CertificateFiles, Config, ContentEncryption, DisksConfig, GatewayConfig, IdentityConfig, KeyWrapAlgorithm, LimitsConfig,
-        ListenConfig, LogConfig, LogFormat, MasterKeyConfig, NodeConfig, RaftConfig, ReconcileConfig, SignatureAlgorithm,
-        StorageConfig,
+        CertificateFiles, Config, DisksConfig, GatewayConfig, IdentityConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat,
+        MasterKeyConfig, NodeConfig, RaftConfig, ReconcileConfig, StorageConfig,
     },
     values::{
         address, boolean, duration, issuer_address, label, level_filter, list, one_of, parsed, path, public_address, readable,
@@ -219,10 +219,10 @@ fn check_identity(c: &mut Checker<'_>, raw: RawIdentity) -> Option<IdentityConfi
             v,
             &[
                 ("none", None),
-                ("RSA-OAEP-256 A256GCM", Some((KeyWrapAlgorithm::RsaOaep256, ContentEncryption::A256Gcm))),
-                ("RSA-OAEP-256 A128CBC-HS256", Some((KeyWrapAlgorithm::RsaOaep256, ContentEncryption::A128CbcHs256))),
-                ("RSA-OAEP A256GCM", Some((KeyWrapAlgorithm::RsaOaep, ContentEncryption::A256Gcm))),
-                ("RSA-OAEP A128CBC-HS256", Some((KeyWrapAlgorithm::RsaOaep, ContentEncryption::A128CbcHs256))),
+                ("RSA-OAEP-256 A256GCM", Some((KeyManagement::RsaOaep256, ContentEncryption::A256Gcm))),
+                ("RSA-OAEP-256 A128CBC-HS256", Some((KeyManagement::RsaOaep256, ContentEncryption::A128CbcHs256))),
+                ("RSA-OAEP A256GCM", Some((KeyManagement::RsaOaep, ContentEncryption::A256Gcm))),
+                ("RSA-OAEP A128CBC-HS256", Some((KeyManagement::RsaOaep, ContentEncryption::A128CbcHs256))),
             ],
         )
     });

@@ -6,6 +6,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use kluis_chunkstore::ids::SiteName;
+use kluis_gateway::auth::jose::{ContentEncryption, KeyManagement, SignatureAlgorithm};
 use url::Url;
 
 /// A checked configuration.
@@ -113,35 +114,6 @@ pub enum MasterKeyConfig {
     },
 }
 
-/// Algorithm of an ID token's signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SignatureAlgorithm {
-    /// RSA PKCS#1 v1.5 with SHA-256.
-    Rs256,
-    /// RSA PSS with SHA-256.
-    Ps256,
-    /// ECDSA on P-256 with SHA-256.
-    Es256,
-}
-
-/// How the key of an encrypted ID token is wrapped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyWrapAlgorithm {
-    /// RSA-OAEP with SHA-1.
-    RsaOaep,
-    /// RSA-OAEP with SHA-256.
-    RsaOaep256,
-}
-
-/// How the content of an encrypted ID token is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContentEncryption {
-    /// AES-256-GCM.
-    A256Gcm,
-    /// AES-128-CBC with HMAC-SHA-256.
-    A128CbcHs256,
-}
-
 /// `[[gateway.identity]]`
 #[derive(Debug, Clone)]
 pub struct IdentityConfig {
@@ -166,7 +138,7 @@ pub struct IdentityConfig {
     /// Algorithm of signatures.
     pub id_token_alg: SignatureAlgorithm,
     /// Encryption of tokens.
-    pub id_token_encryption: Option<(KeyWrapAlgorithm, ContentEncryption)>,
+    pub id_token_encryption: Option<(KeyManagement, ContentEncryption)>,
     /// Whether pushed authorization requests are required.
     pub require_par: bool,
     /// Whether userinfo is asked too.

@@ -2,7 +2,7 @@
 //!
 //! Discovery, JWKS, pushed authorization requests (required), a page with one button a person, code flow with
 //! PKCE S256 and `private_key_jwt`, ID token and userinfo signed (RS256) and encrypted (RSA-OAEP-256, A256GCM).
-//! Reading order: [`serve`], the endpoints in the order of the flow, [`pages`].
+//! Reading order: [`serve`], the endpoints in the order of the flow, `pages`.
 //!
 //! Owns: that provider. Not: the relying party, which is the production one and knows no difference.
 //! Holds: (1) it listens on loopback only, for it signs in anybody who asks; (2) codes, references, access
@@ -276,9 +276,10 @@ impl Shared {
         let now_ms = self.clock.now_ms();
         let exp = claims.get("exp").and_then(Value::as_u64).context("no exp")?;
         let now_s = now_ms / 1000;
-        ensure!(exp + SKEW_S > now_s && exp < now_s + 600 + SKEW_S, "expired");
+        let end = exp.saturating_add(SKEW_S);
+        ensure!(end > now_s && exp < now_s + 600 + SKEW_S, "expired");
         let jti = claims.get("jti").and_then(Value::as_str).filter(|jti| (1..=128).contains(&jti.len())).context("no jti")?;
-        let fresh = self.remembered().assertions.put(now_ms, jti.to_owned(), (exp + SKEW_S).saturating_mul(1000), ());
+        let fresh = self.remembered().assertions.put(now_ms, jti.to_owned(), end.saturating_mul(1000), ());
         ensure!(fresh, "the assertion was used before");
         Ok(())
     }
@@ -411,7 +412,7 @@ async fn push(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
 async fn authorize(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Response {
     let bad = || (StatusCode::BAD_REQUEST, "This sign-in is unknown or too old. Start again where you came from.\n").into_response();
     let Some(query) = Form::parse(query.unwrap_or_default().as_bytes()) else { return bad() };
-    if query.text("client_id") != Some(&shared.config.client_id) {
+    if query.text("client_id") != Some(shared.config.client_id.as_str()) {
         return bad();
     }
     let now_ms = shared.clock.now_ms();
@@ -477,7 +478,9 @@ fn redeem(shared: &Shared, form: &Form) -> Result<Option<Value>> {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes());
         URL_SAFE_NO_PAD.encode(hash.as_ref())
     });
-    if challenge.as_deref() != Some(&grant.request.challenge) || form.text("redirect_uri") != Some(&grant.request.redirect_uri) {
+    if challenge.as_deref() != Some(grant.request.challenge.as_str())
+        || form.text("redirect_uri") != Some(grant.request.redirect_uri.as_str())
+     {
         return Ok(None);
     }
     let Some(person) = shared.config.people.get(grant.person) else { bail!("the person is gone") };

@@ -143,9 +143,14 @@ pub(crate) fn align(store: &RocksStore, position: Position) -> Result<(), StoreE
     store.commit(batch, true)
 }
 
-/// Reads the whole log once: every entry decodes, none is missing.
-pub(crate) fn check(store: &RocksStore) -> Result<(), OpenError> {
+/// Reads the whole log once: every entry decodes, none is missing, and it begins no later than the state
+/// that was applied up to `applied` ends.
+pub(crate) fn check(store: &RocksStore, applied: Option<Position>) -> Result<(), OpenError> {
     let purged: Option<Position> = load_meta(store, PURGED)?;
+    if purged.map(|at| at.index) > applied.map(|at| at.index) {
+        let index = applied.map_or(0, |at| at.index.saturating_add(1));
+        return Err(OpenError::LogDamaged { index, why: "missing: neither in the log nor in the state".into() });
+    }
     let mut expected = purged.map_or(0, |p| p.index.saturating_add(1));
     let mut options = ReadOptions::default();
     options.set_iterate_lower_bound(expected.to_be_bytes());
@@ -257,9 +262,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote<u64>>, StorageError<u64>> {
-        self.with_store(|store| load_meta(store, VOTE))
-            .await
-            .map_err(|e| storage_error(ErrorSubject::Vote, ErrorVerb::Read, e))
+        self.with_store(|store| load_meta(store, VOTE)).await.map_err(|e| storage_error(ErrorSubject::Vote, ErrorVerb::Read, e))
     }
 
     async fn save_committed(&mut self, committed: Option<Position>) -> Result<(), StorageError<u64>> {
@@ -382,10 +385,10 @@ mod tests {
         let at = |index: u64, term: u64| LogId::new(CommittedLeaderId::new(term, 1), index);
         // (purged up to, position of the snapshot, entries left)
         for (purged, position, left) in [
-            (None, at(2, 1), 4),             // the entry is the very one
-            (None, at(2, 9), 0),             // another entry stands there
-            (None, at(7, 1), 0),             // the log ends before it
-            (Some(at(7, 1)), at(7, 1), 4),   // purged already
+            (None, at(2, 1), 4),           // the entry is the very one
+            (None, at(2, 9), 0),           // another entry stands there
+            (None, at(7, 1), 0),           // the log ends before it
+            (Some(at(7, 1)), at(7, 1), 4), // purged already
         ] {
             let dir = tempfile::tempdir().unwrap();
             let store = filled(dir.path(), &[1, 2, 3, 4]);
@@ -401,16 +404,17 @@ mod tests {
     fn a_hole_and_a_damaged_entry_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let store = filled(dir.path(), &[0, 1, 2]);
-        check(&store).unwrap();
+        check(&store, Some(entry(1).log_id)).unwrap();
         let mut batch = WriteBatch::default();
         batch.put_cf(store.family(LOG).unwrap(), 1u64.to_be_bytes(), b"xxxxxxxxxxxx");
         store.commit(batch, true).unwrap();
-        assert!(matches!(check(&store), Err(OpenError::LogDamaged { index: 1, .. })));
+        assert!(matches!(check(&store, None), Err(OpenError::LogDamaged { index: 1, .. })));
         let mut batch = WriteBatch::default();
         batch.delete_cf(store.family(LOG).unwrap(), 1u64.to_be_bytes());
         store.commit(batch, true).unwrap();
-        assert!(matches!(check(&store), Err(OpenError::LogDamaged { index: 1, .. })));
+        assert!(matches!(check(&store, None), Err(OpenError::LogDamaged { index: 1, .. })));
         store.put_meta(PURGED, &encode_meta(&entry(1).log_id).unwrap(), true).unwrap();
-        check(&store).unwrap();
+        assert!(matches!(check(&store, Some(entry(0).log_id)), Err(OpenError::LogDamaged { index: 1, .. })));
+        check(&store, Some(entry(1).log_id)).unwrap();
     }
 }

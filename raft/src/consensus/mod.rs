@@ -138,7 +138,7 @@ fn open_storage(
     let shared = Arc::clone(&store);
     // Before the log is checked: this may have to finish what a crash interrupted.
     let state = State::open(shared, world, options.snapshots(), options.cluster, options.snapshot_bytes_max, counters)?;
-    log_store::check(&store)?;
+    log_store::check(&store, state.applied()?.last)?;
     Ok((store, Arc::new(state)))
 }
 

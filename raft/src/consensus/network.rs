@@ -4,13 +4,7 @@
 //! Holds: a peer that cannot be reached is retried after a pause, never in a tight loop; a snapshot is
 //! read from its open file, so that a newer one can take its place meanwhile.
 
-use std::{
-    fs::File,
-    os::unix::fs::FileExt,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs::File, os::unix::fs::FileExt, pin::pin, sync::Arc, time::Duration};
 
 use kluis_chunkstore::ids::NodeId;
 use openraft::{

@@ -148,7 +148,8 @@ impl State {
         self.applied.subscribe()
     }
 
-    fn applied(&self) -> Result<Applied, StoreError> {
+    /// How far the state has come. Blocking.
+    pub(crate) fn applied(&self) -> Result<Applied, StoreError> {
         match self.store.meta(APPLIED)? {
             Some(bytes) => decode_meta(APPLIED, &bytes),
             None => Ok(Applied::default()),

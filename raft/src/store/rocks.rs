@@ -333,9 +333,20 @@ mod tests {
     enum Op {
         Write(Vec<(Vec<u8>, Option<Vec<u8>>)>),
         Get(Vec<u8>),
-        Scan { start: Vec<u8>, end: Vec<u8>, limit: usize, back: bool },
+        Scan {
+            start: Vec<u8>,
+            end: Vec<u8>,
+            limit: usize,
+            back: bool,
+        },
         /// The same writes in a transaction that is thrown away; reads go through it.
-        Peek { writes: Vec<(Vec<u8>, Option<Vec<u8>>)>, start: Vec<u8>, end: Vec<u8>, limit: usize, back: bool },
+        Peek {
+            writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+            start: Vec<u8>,
+            end: Vec<u8>,
+            limit: usize,
+            back: bool,
+        },
     }
 
     fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -352,8 +363,13 @@ mod tests {
             writes().prop_map(Op::Write),
             key().prop_map(Op::Get),
             (key(), key(), 0usize..6, any::<bool>()).prop_map(|(start, end, limit, back)| Op::Scan { start, end, limit, back }),
-            (writes(), key(), key(), 0usize..6, any::<bool>())
-                .prop_map(|(writes, start, end, limit, back)| Op::Peek { writes, start, end, limit, back }),
+            (writes(), key(), key(), 0usize..6, any::<bool>()).prop_map(|(writes, start, end, limit, back)| Op::Peek {
+                writes,
+                start,
+                end,
+                limit,
+                back
+            }),
         ]
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{Bench, key, payload};
+use super::{Bench, brief, key, payload};
 use crate::{
     disk::{Disk, DiskError, DiskOptions},
     format::record::MAGIC,
@@ -34,7 +34,7 @@ async fn never_wrong(bench: &Bench, what: &str) -> usize {
     for n in 0..9 {
         match disk.get(key(n)).await {
             Ok(Some(bytes)) => {
-                assert_eq!(bytes, payload(n, 1, 40), "{what}");
+                assert!(bytes == payload(n, 1, 40), "{what}: wrong bytes for {n}");
                 right += 1;
             }
             Ok(None) => {}
@@ -107,14 +107,63 @@ async fn a_corrupt_shard_is_forgotten_and_put_again() {
     assert_eq!(disk.take_suspects(), [key(4)]);
     // The same bytes are not taken for stored while the record is known to be bad.
     disk.put(key(4), wanted.clone()).await.unwrap();
-    assert_eq!(disk.get(key(4)).await.unwrap(), Some(wanted.clone()));
+    assert_eq!(brief(&disk.get(key(4)).await.unwrap()), brief(&Some(wanted.clone())));
     disk.forget(key(5));
     assert!(!disk.contains(key(5)));
     disk.put(key(6), payload(6, 2, 40)).await.unwrap();
     disk.abandon().await;
     let disk = bench.open().await;
-    assert_eq!(disk.get(key(4)).await.unwrap(), Some(wanted));
-    assert_eq!(disk.get(key(5)).await.unwrap(), None);
+    assert_eq!(brief(&disk.get(key(4)).await.unwrap()), brief(&Some(wanted)));
+    assert!(disk.get(key(5)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_bad_index_is_gone_before_anything_is_appended() {
+    let bench = filled().await;
+    let index = bench.dir().join("index");
+    let whole = fs::read(&index).unwrap();
+    fs::write(&index, &whole[..5000]).unwrap();
+    let disk = bench.open().await;
+    assert_eq!(disk.usage().shards, 9);
+    assert!(index.exists());
+    disk.put(key(50), payload(50, 1, 10)).await.unwrap();
+    assert!(!index.exists());
+    disk.abandon().await;
+    assert_eq!(bench.open().await.usage().shards, 10);
+}
+
+#[tokio::test]
+async fn what_rot_hides_stays_hidden_when_the_rotten_record_is_compacted_away() {
+    let bench = Bench::new().await;
+    let disk = bench.open().await;
+    // The old record of 0 in a segment that stays; the new one in the next, which has little else and
+    // is not the newest.
+    for (n, len) in [(0, 1_000), (1, 24_000), (2, 24_000)] {
+        disk.put(key(n), payload(n, 1, len)).await.unwrap();
+    }
+    disk.put(key(0), payload(0, 2, 9_000)).await.unwrap();
+    for (n, len) in [(9, 20_000), (10, 30_000)] {
+        disk.put(key(n), payload(n, 1, len)).await.unwrap();
+    }
+    disk.abandon().await;
+    let _ = fs::remove_file(bench.dir().join("index"));
+    assert_eq!(bench.segments().len(), 3);
+    let segment = bench.segments().remove(1);
+    let wanted = payload(0, 2, 9_000);
+    let at = fs::read(&segment).unwrap().windows(9_000).position(|w| w == wanted).unwrap();
+    bench.files.flip_bit(&segment, at as u64, 0).unwrap();
+    for without_index in [false, true] {
+        if without_index {
+            let _ = fs::remove_file(bench.dir().join("index"));
+        }
+        let disk = bench.open().await;
+        assert_eq!(disk.usage().shards, 4);
+        assert!(!disk.contains(key(0)));
+        if !without_index {
+            assert_eq!(disk.compact_once().await.unwrap().segment, Some(1));
+        }
+        disk.close().await;
+    }
 }
 
 #[tokio::test]
@@ -143,7 +192,7 @@ async fn lost_cut_and_strange_files_are_survived() {
         let mut right = 0;
         for n in 0..60 {
             if let Some(bytes) = disk.get(key(n)).await.unwrap() {
-                assert_eq!(bytes, payload(n, 1, 5000));
+                assert!(bytes == payload(n, 1, 5000), "wrong bytes for {n}");
                 right += 1;
             }
         }
@@ -161,13 +210,24 @@ async fn lost_cut_and_strange_files_are_survived() {
 #[tokio::test]
 async fn another_disks_segment_is_left_alone() {
     let (bench, other) = (filled().await, filled().await);
-    let stray = bench.dir().join("segment-00000077");
-    fs::copy(other.segments().remove(0), &stray).unwrap();
+    // One that is far away and one whose name comes next.
+    let strays = ["segment-00000077", "segment-00000001"].map(|name| bench.dir().join(name));
+    let theirs = fs::read(other.segments().remove(0)).unwrap();
+    for stray in &strays {
+        fs::write(stray, &theirs).unwrap();
+    }
     let disk = bench.open().await;
     assert_eq!(disk.usage().shards, 9);
-    disk.put(key(50), payload(50, 1, 10)).await.unwrap();
+    for n in 50..60 {
+        disk.put(key(n), payload(n, 1, 5000)).await.unwrap();
+    }
     disk.close().await;
-    assert!(stray.exists());
+    for stray in &strays {
+        assert!(fs::read(stray).unwrap() == theirs, "{} was written to", stray.display());
+    }
+    let disk = bench.open().await;
+    assert_eq!(disk.usage().shards, 19);
+    disk.close().await;
     let label = Disk::read_label(&bench.env, &bench.dir()).await.unwrap();
     assert_eq!(label, Some(bench.label));
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use super::{Bench, key, payload};
+use super::{Bench, brief, key, payload};
 use crate::{
     disk::{Disk, DiskError, DiskLabel, DiskOptions, OpenError, ShardInfo, fault::Call},
     format::BLOCK,
@@ -28,7 +28,7 @@ async fn shards_come_back_after_close_and_after_a_crash() {
                     5 => Some(payload(5, 2, 10)),
                     _ => Some(payload(n, 1, 3000 + usize::try_from(n).unwrap())),
                 };
-                assert_eq!(disk.get(key(n)).await.unwrap(), expected, "{n}");
+                assert_eq!(brief(&disk.get(key(n)).await.unwrap()), brief(&expected), "{n}");
             }
             assert_eq!(disk.usage().shards, 38);
             assert!(disk.take_suspects().is_empty());
@@ -86,7 +86,31 @@ async fn a_put_that_nobody_waits_for_does_no_harm() {
     disk.put(key(2), payload(2, 1, 100)).await.unwrap();
     let first = disk.get(key(1)).await.unwrap();
     assert!(first.is_none() || first == Some(payload(1, 1, 100)));
-    assert_eq!(disk.get(key(2)).await.unwrap(), Some(payload(2, 1, 100)));
+    assert_eq!(brief(&disk.get(key(2)).await.unwrap()), brief(&Some(payload(2, 1, 100))));
+}
+
+#[tokio::test]
+async fn operations_that_nobody_waits_for_keep_their_place() {
+    let bench = Bench::new().await;
+    let disk = bench.open().await;
+    disk.put(key(1), payload(1, 1, 100)).await.unwrap();
+    {
+        let delete = disk.delete(vec![key(1)]);
+        tokio::pin!(delete);
+        assert!(futures_poll_once(delete.as_mut()).await);
+        let put = disk.put(key(2), payload(2, 1, 100));
+        tokio::pin!(put);
+        assert!(futures_poll_once(put.as_mut()).await);
+    }
+    // The deletion before it is not done yet: what is stored now is not what counts.
+    let (put, deleted) = tokio::join!(disk.put(key(1), payload(1, 1, 100)), disk.delete(vec![key(2)]));
+    put.and(deleted).unwrap();
+    for reopened in [false, true] {
+        let again = if reopened { Some(bench.open().await) } else { None };
+        let disk = again.as_ref().unwrap_or(&disk);
+        assert!(disk.contains(key(1)) && !disk.contains(key(2)), "reopened: {reopened}");
+        disk.abandon().await;
+    }
 }
 
 /// Polls once; says whether it is still pending.
@@ -116,7 +140,7 @@ async fn compaction_frees_segments_and_keeps_the_dead_dead() {
         let disk = again.as_ref().unwrap_or(&disk);
         for n in 0..200 {
             let expected = (n % 4 == 0).then(|| payload(n, 1, 2000));
-            assert_eq!(disk.get(key(n)).await.unwrap(), expected, "{n}");
+            assert_eq!(brief(&disk.get(key(n)).await.unwrap()), brief(&expected), "{n}");
         }
         disk.abandon().await;
     }
@@ -141,6 +165,11 @@ async fn only_the_right_disk_is_opened_and_only_once() {
     assert!(matches!(open(bench.label).await, OpenError::AlreadyOpen));
     disk.close().await;
     assert!(matches!(disk.put(key(1), payload(1, 1, 1)).await, Err(DiskError::Closed)));
+    // As another process would.
+    let elsewhere = bench.env.files.lock(&bench.dir().join("lock")).unwrap();
+    assert!(elsewhere.is_some());
+    assert!(matches!(open(bench.label).await, OpenError::AlreadyOpen));
+    drop(elsewhere);
     bench.open().await.close().await;
     let again = Disk::format(&bench.env, &bench.dir(), &bench.label).await;
     assert!(matches!(again, Err(DiskError::Open(OpenError::InUse))));

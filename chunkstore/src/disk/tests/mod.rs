@@ -13,6 +13,7 @@ use super::{Disk, DiskError, DiskLabel, DiskOptions, fault::FaultyFiles};
 use crate::{
     env::{Blocking, Env},
     env_real::{SystemClock, SystemEntropy, SystemFiles},
+    format::record::payload_checksum,
     ids::{BlobId, ChunkId, ClusterId, DiskId, NodeId, ShardKey},
 };
 
@@ -99,6 +100,11 @@ impl Bench {
 
 fn key(n: u128) -> ShardKey {
     ShardKey { chunk: ChunkId { blob: BlobId(n), index: 0 }, shard: 0 }
+}
+
+/// What an assertion may print of a shard: its length and checksum.
+fn brief(found: &Option<Bytes>) -> Option<(usize, u64)> {
+    found.as_ref().map(|bytes| (bytes.len(), payload_checksum(bytes)))
 }
 
 /// Bytes that no other `(key, version)` has.

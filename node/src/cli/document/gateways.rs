@@ -5,7 +5,7 @@
 //! redirect is followed; (2) a refusal is final, only silence and "not now" are tried again; (3) a request
 //! that changes something carries what makes its repetition harmless (an idempotency key, an ETag, an offset).
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{convert::Infallible, fmt, fs, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Args;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, header, redirect};
@@ -31,14 +31,32 @@ const JSON_MAX_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone, Args)]
 pub struct GatewayArgs {
     /// Addresses of gateways, separated by commas; the next is used when one does not answer
-    #[arg(long, value_name = "URL", env = "KLUIS_GATEWAY", value_delimiter = ',', required = true)]
+    #[arg(long, value_name = "URL", env = "KLUIS_GATEWAY", value_delimiter = ',')]
     gateway: Vec<Url>,
     /// CA certificates that the gateways' certificates come from (PEM); the system's when it is not given
     #[arg(long, value_name = "FILE", env = "KLUIS_CA")]
     ca: Option<PathBuf>,
     /// Bearer token. Better in KLUIS_TOKEN: other users can see flags
-    #[arg(long, env = "KLUIS_TOKEN", hide_env_values = true, required = true)]
-    token: Option<String>,
+    #[arg(long, env = "KLUIS_TOKEN", hide_env_values = true)]
+    token: Option<Token>,
+}
+
+/// A bearer token as it was given; never shown.
+#[derive(Clone)]
+struct Token(Zeroizing<String>);
+
+impl FromStr for Token {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(Zeroizing::new(text.trim().to_owned())))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
 }
 
 /// Gateways that a caller may ask.
@@ -54,12 +72,15 @@ impl GatewayArgs {
     /// # Errors
     /// An unreadable CA, an address that is not https.
     pub fn connect(&self) -> Result<Gateways, ExitError> {
+        if self.gateway.is_empty() {
+            return Err(ExitError::usage("no gateway was given", "set KLUIS_GATEWAY to one or several addresses, or give --gateway"));
+        }
         for url in &self.gateway {
             if url.scheme() != "https" {
                 return Err(ExitError::usage(format!("{url} is not an https address"), "a token is sent over TLS only"));
             }
         }
-        let token = self.token.clone().ok_or_else(|| ExitError::usage("no token was given", "set KLUIS_TOKEN; in a demo `kluis demo sign-in` prints one"))?;
+        let Token(token) = self.token.clone().ok_or_else(|| ExitError::usage("no token was given", "set KLUIS_TOKEN; in a demo `kluis demo sign-in` prints one"))?;
         let mut builder = Client::builder()
             .redirect(redirect::Policy::none())
             .connect_timeout(Duration::from_secs(3))
@@ -71,7 +92,7 @@ impl GatewayArgs {
             builder = builder.tls_certs_only(certificates);
         }
         let client = builder.build().map_err(|e| ExitError::failed(format!("TLS cannot be set up: {}", cause(&e))))?;
-        Ok(Gateways { addresses: self.gateway.clone(), client, token: Zeroizing::new(token.trim().to_owned()) })
+        Ok(Gateways { addresses: self.gateway.clone(), client, token })
     }
 }
 

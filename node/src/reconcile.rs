@@ -1,0 +1,475 @@
+//! Reconcile: makes this node's disks agree with the metadata. Repair, collection and catch-up are one thing.
+//!
+//! Each node looks after its own disks: it walks the blobs in order of id, and for each chunk whose home
+//! (placement under the topology in force, nothing avoided) is one of its disks, it makes the shard anew from any k
+//! others if it is not there. Then it walks what its disks hold and deletes what no version and no running
+//! upload wants, once it is older than the grace time. The leader of the metadata group, in addition, asks
+//! the homes of each unsettled blob whether every shard is there, and if so records that: from then on the
+//! copies made elsewhere while a site was down are unwanted.
+//!
+//! Owns: the loop, its budget, its progress. Not: the decision where a shard belongs (placement), nor
+//! which blobs exist (metadata).
+//! Holds: (1) a shard is deleted only when a linearizable view, taken after the disk was listed, does not want
+//! it there; so a shard of an upload that began meanwhile is never touched; (2) a copy away from home is
+//! deleted only after every home shard of its blob was seen on its disk; (3) a chunk that cannot be read now
+//! does not hold up the others; (4) bytes a second stay within the budget.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use kluis_chunkstore::{
+    codec::erasure::Erasure,
+    disk::Disk,
+    env::Env,
+    ids::{BlobId, ChunkId, DiskId, NodeId, ShardKey},
+    placement::{Avoid, Placer},
+    wire::{LIST_MAX, PeerAnswer, PeerRequest},
+};
+use kluis_gateway::seal;
+use kluis_raft::{
+    client::Metadata,
+    command::Command,
+    consensus::Consensus,
+    model::{Blob, BlobLayout},
+    outcome::Outcome,
+    store::Read,
+    view,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{data_path::DataPath, peers::Peers, status::WorkStatus};
+
+/// Blobs read at a time.
+const PAGE: usize = 256;
+/// Shards listed or deleted at a time.
+const BATCH: usize = 1024;
+/// Unsettled blobs that the leader looks at in one pass.
+const SETTLE_MAX: usize = 4096;
+
+/// Settings of reconcile.
+#[derive(Debug, Clone)]
+pub struct ReconcileOptions {
+    /// Pause between passes.
+    pub interval: Duration,
+    /// Age below which an unwanted shard is left alone.
+    pub grace: Duration,
+    /// Bytes a second that it may read and write.
+    pub budget_bytes_per_second: u64,
+}
+
+/// What passes did since the process began.
+#[derive(Debug, Default)]
+pub struct ReconcileCounters {
+    /// Passes completed.
+    pub passes: AtomicU64,
+    /// Shards made anew.
+    pub rebuilt: AtomicU64,
+    /// Bytes of them.
+    pub rebuilt_bytes: AtomicU64,
+    /// Shards deleted.
+    pub collected: AtomicU64,
+    /// Blobs settled.
+    pub settled: AtomicU64,
+    /// Chunks that could not be read when a shard was to be made.
+    pub unreadable: AtomicU64,
+    /// Shards missing at the end of the latest pass.
+    pub missing: AtomicU64,
+}
+
+/// Reconcile of one node.
+pub struct Reconcile {
+    own: NodeId,
+    env: Env,
+    peers: Arc<Peers>,
+    path: Arc<DataPath>,
+    hub: Arc<kluis_chunkstore::net::Hub>,
+    consensus: Arc<Consensus>,
+    options: ReconcileOptions,
+    /// Counts.
+    pub counters: ReconcileCounters,
+}
+
+/// Something that kept a pass from its end; the next one tries again.
+type PassError = String;
+
+impl Reconcile {
+    /// Reconcile over these parts.
+    pub fn new(
+        own: NodeId,
+        env: Env,
+        peers: Arc<Peers>,
+        path: Arc<DataPath>,
+        hub: Arc<kluis_chunkstore::net::Hub>,
+        consensus: Arc<Consensus>,
+        options: ReconcileOptions,
+    ) -> Self {
+        Self { own, env, peers, path, hub, consensus, options, counters: ReconcileCounters::default() }
+    }
+
+    /// Runs until `suspects` is closed: a pass each interval, and suspects as they come.
+    pub async fn run(self: Arc<Self>, mut suspects: mpsc::Receiver<(BlobId, u32)>) {
+        loop {
+            self.peers.disks.watch_once(&self.env).await;
+            let begun = Instant::now();
+            match self.pass().await {
+                Ok(()) => {
+                    self.counters.passes.fetch_add(1, Ordering::Relaxed);
+                    tracing::debug!(seconds = begun.elapsed().as_secs_f64(), "reconcile pass done");
+                }
+                Err(why) => tracing::debug!(why, "reconcile pass not completed"),
+            }
+            let pause = sleep(self.options.interval);
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    suspect = suspects.recv() => match suspect {
+                        Some((blob, index)) => self.look_at(blob, index).await,
+                        None => return,
+                    },
+                }
+            }
+        }
+    }
+
+    async fn pass(&self) -> Result<(), PassError> {
+        for disk in self.peers.disks.all() {
+            for key in disk.take_suspects() {
+                disk.forget(key);
+            }
+        }
+        // What is on the disks first, then what should be: see invariant 1.
+        let grace = u64::try_from(self.options.grace.as_millis()).unwrap_or(u64::MAX);
+        let old = self.env.clock.now_ms().saturating_sub(grace);
+        let candidates = self.list_older(old);
+        self.consensus.linearize().await.map_err(|e| e.to_string())?;
+        let view = self.consensus.view();
+        let topology = self.path.topology().map_err(|e| e.to_string())?;
+        let home = BlobLayout { topology: topology.version(), avoid: Avoid::nothing() };
+
+        self.rebuild(&*view, &home).await?;
+        self.collect(&*view, &home, candidates).await?;
+        for disk in self.peers.disks.all() {
+            if let Err(error) = disk.compact_once().await {
+                tracing::debug!(%error, disk = %disk.label().disk, "compaction");
+            }
+        }
+        if self.consensus.status().await.leader == Some(self.own) {
+            self.settle(&*view, &home).await?;
+        }
+        Ok(())
+    }
+
+    /// Shards on the disks that are older than a moment, disk by disk.
+    fn list_older(&self, than_ms: u64) -> Vec<(Arc<Disk>, Vec<ShardKey>)> {
+        let mut all = Vec::new();
+        for disk in self.peers.disks.all() {
+            let mut keys = Vec::new();
+            let mut from = Bound::Unbounded;
+            loop {
+                let page = disk.list(from, BATCH);
+                let Some((last, _)) = page.last() else { break };
+                from = Bound::Excluded(*last);
+                keys.extend(page.into_iter().filter(|(_, info)| info.written_ms <= than_ms).map(|(key, _)| key));
+            }
+            all.push((disk, keys));
+        }
+        all
+    }
+
+    /// Makes every shard that should be on a disk of this node and is not.
+    async fn rebuild(&self, view: &dyn Read, home: &BlobLayout) -> Result<(), PassError> {
+        let disks: BTreeMap<DiskId, Arc<Disk>> = self.peers.disks.all().into_iter().map(|d| (d.label().disk, d)).collect();
+        let (mut from, mut missing) = (BlobId(0), 0u64);
+        let mut pace = Pace::new(self.options.budget_bytes_per_second);
+        loop {
+            let page = view::blobs(view, from, PAGE).map_err(|e| e.to_string())?;
+            let Some(last) = page.last() else { break };
+            let next = last.id.0.checked_add(1).map(BlobId);
+            for blob in &page {
+                let Some(placer) = self.path.placer(home, blob.code) else { continue };
+                for index in 0..blob.chunks {
+                    for (disk, key) in wanted_here(&placer, &disks, ChunkId { blob: blob.id, index }) {
+                        if disk.contains(key) {
+                            continue;
+                        }
+                        match self.make(blob, key, disk).await {
+                            Ok(bytes) => pace.spend(bytes).await,
+                            Err(why) => {
+                                missing += 1;
+                                self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
+                                tracing::debug!(%key, why, "a shard cannot be made at present");
+                            }
+                        }
+                    }
+                }
+            }
+            match next {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        self.counters.missing.store(missing, Ordering::Relaxed);
+        self.report(missing, &pace);
+        Ok(())
+    }
+
+    /// Makes one shard from any k others and stores it. Returns the bytes moved.
+    async fn make(&self, blob: &Blob, key: ShardKey, disk: &Arc<Disk>) -> Result<u64, String> {
+        let sealed_len = sealed_len(blob, key.chunk.index).ok_or("the blob has no such chunk")?;
+        let shards = self.path.fetch_shards(key.chunk, blob.code, &blob.layouts, sealed_len).await.map_err(|e| e.to_string())?;
+        let codec = Erasure::of(blob.code).map_err(|e| e.to_string())?;
+        let moved: usize = shards.iter().map(|(_, s)| s.len()).sum();
+        let shard = self.env.run_blocking(move || codec.rebuild(&shards, key.shard, sealed_len)).await;
+        let shard: Bytes = shard.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        let bytes = shard.len() as u64;
+        disk.put(key, shard).await.map_err(|e| e.to_string())?;
+        self.counters.rebuilt.fetch_add(1, Ordering::Relaxed);
+        self.counters.rebuilt_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(bytes + moved as u64)
+    }
+
+    /// Looks at one chunk out of turn.
+    async fn look_at(&self, id: BlobId, index: u32) {
+        for disk in self.peers.disks.all() {
+            for key in disk.take_suspects() {
+                disk.forget(key);
+            }
+        }
+        let Ok(Some(blob)) = view::blob(&*self.consensus.view(), id) else { return };
+        let Ok(topology) = self.path.topology() else { return };
+        let home = BlobLayout { topology: topology.version(), avoid: Avoid::nothing() };
+        let Some(placer) = self.path.placer(&home, blob.code) else { return };
+        let disks: BTreeMap<DiskId, Arc<Disk>> = self.peers.disks.all().into_iter().map(|d| (d.label().disk, d)).collect();
+        if index >= blob.chunks {
+            return;
+        }
+        for (disk, key) in wanted_here(&placer, &disks, ChunkId { blob: id, index }) {
+            if !disk.contains(key)
+                && let Err(why) = self.make(&blob, key, disk).await
+            {
+                tracing::debug!(%key, why, "a shard cannot be made at present");
+            }
+        }
+    }
+
+    /// Deletes what nothing wants.
+    async fn collect(&self, view: &dyn Read, home: &BlobLayout, candidates: Vec<(Arc<Disk>, Vec<ShardKey>)>) -> Result<(), PassError> {
+        for (disk, keys) in candidates {
+            let mut unwanted = Vec::new();
+            let mut blob: Option<(BlobId, Fate)> = None;
+            for key in keys {
+                let fate = match &blob {
+                    Some((id, fate)) if *id == key.chunk.blob => fate,
+                    _ => {
+                        let fate = self.fate(view, home, key.chunk.blob)?;
+                        &blob.insert((key.chunk.blob, fate)).1
+                    }
+                };
+                if fate.unwanted(key, disk.label().disk) {
+                    unwanted.push(key);
+                }
+            }
+            for batch in unwanted.chunks(BATCH) {
+                match disk.delete(batch.to_vec()).await {
+                    Ok(()) => {
+                        self.counters.collected.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, disk = %disk.label().disk, "unwanted shards stay for now");
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fate(&self, view: &dyn Read, home: &BlobLayout, id: BlobId) -> Result<Fate, PassError> {
+        let text = |e: kluis_raft::store::StoreError| e.to_string();
+        let Some(blob) = view::blob(view, id).map_err(text)? else {
+            // The upload may have been committed between the two looks: look again.
+            if view::is_reserved(view, id).map_err(text)? || view::blob(view, id).map_err(text)?.is_some() {
+                return Ok(Fate::Keep);
+            }
+            return Ok(Fate::Unknown);
+        };
+        let settled_home = blob.settled && blob.layouts == [home.clone()];
+        let placer = if settled_home { self.path.placer(home, blob.code) } else { None };
+        Ok(Fate::Known { chunks: blob.chunks, placer })
+    }
+
+    /// Records which blobs are whole at home.
+    async fn settle(&self, view: &dyn Read, home: &BlobLayout) -> Result<(), PassError> {
+        let mut ids = view::unsettled(view, SETTLE_MAX).map_err(|e| e.to_string())?;
+        let mut from = BlobId(0);
+        // Blobs settled under an older topology move too.
+        while ids.len() < SETTLE_MAX {
+            let page = view::blobs(view, from, PAGE).map_err(|e| e.to_string())?;
+            let Some(next) = page.last().and_then(|b| b.id.0.checked_add(1)) else { break };
+            ids.extend(page.iter().filter(|b| b.settled && b.layouts != [home.clone()]).map(|b| b.id));
+            from = BlobId(next);
+        }
+        for id in ids {
+            let Some(blob) = view::blob(view, id).map_err(|e| e.to_string())? else { continue };
+            if !self.is_whole(&blob, home).await {
+                continue;
+            }
+            let command = Command::SettleBlob { blob: id, seen: blob.layouts.clone(), layout: home.clone() };
+            match self.consensus.propose(command).await.map_err(|e| e.to_string())? {
+                Outcome::Done => {
+                    self.counters.settled.fetch_add(1, Ordering::Relaxed);
+                }
+                other => tracing::debug!(?other, "a blob was not settled"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every shard of a blob is where it belongs, by asking the disks.
+    async fn is_whole(&self, blob: &Blob, home: &BlobLayout) -> bool {
+        let Some(placer) = self.path.placer(home, blob.code) else { return false };
+        let Ok(topology) = self.path.topology() else { return false };
+        let mut keys: BTreeMap<DiskId, Vec<ShardKey>> = BTreeMap::new();
+        for index in 0..blob.chunks {
+            let chunk = ChunkId { blob: blob.id, index };
+            let placement = placer.place(chunk);
+            if placement.placed() < blob.code.n() {
+                return false;
+            }
+            for (shard, disk) in placement.iter() {
+                keys.entry(disk).or_default().push(ShardKey { chunk, shard });
+            }
+        }
+        for (disk, keys) in keys {
+            let Some(node) = topology.node_of(disk) else { return false };
+            for part in keys.chunks(LIST_MAX) {
+                if !self.has_all(disk, node, part).await {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    async fn has_all(&self, disk: DiskId, node: NodeId, keys: &[ShardKey]) -> bool {
+        if node == self.own {
+            return self.peers.disks.disk(disk).is_some_and(|d| keys.iter().all(|key| d.contains(*key)));
+        }
+        let request = PeerRequest::HasShards { disk, keys: keys.to_vec() };
+        match self.hub.call(node, &request, Bytes::new(), Duration::from_secs(5)).await {
+            Ok((PeerAnswer::Present(bits), _)) => bits.len() == keys.len() && bits.into_iter().all(|b| b),
+            _ => false,
+        }
+    }
+
+    fn report(&self, missing: u64, pace: &Pace) {
+        let work = WorkStatus {
+            kind: "repair".into(),
+            done: self.counters.rebuilt_bytes.load(Ordering::Relaxed),
+            total: self.counters.rebuilt_bytes.load(Ordering::Relaxed),
+            rate_bytes_per_second: pace.rate(),
+            budget_bytes_per_second: self.options.budget_bytes_per_second,
+            eta_s: None,
+            held: (missing > 0).then(|| format!("{missing} shards cannot be made until more of their chunks' shards are within reach")),
+        };
+        let shown = if missing > 0 || pace.spent > 0 { vec![work] } else { Vec::new() };
+        *self.peers.work.write().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+}
+
+/// What becomes of a blob's shards.
+enum Fate {
+    /// An upload is under way.
+    Keep,
+    /// Nothing knows the blob.
+    Unknown,
+    /// A version has it; `placer` is given when every shard is known to be at home.
+    Known { chunks: u32, placer: Option<Arc<Placer>> },
+}
+
+impl Fate {
+    fn unwanted(&self, key: ShardKey, disk: DiskId) -> bool {
+        match self {
+            Self::Keep => false,
+            Self::Unknown => true,
+            Self::Known { chunks, .. } if key.chunk.index >= *chunks => true,
+            Self::Known { placer: Some(placer), .. } => placer.place(key.chunk).disk(key.shard) != Some(disk),
+            Self::Known { placer: None, .. } => false,
+        }
+    }
+}
+
+/// Sealed bytes of a chunk of a blob.
+pub fn sealed_len(blob: &Blob, index: u32) -> Option<usize> {
+    let start = u64::from(index).checked_mul(u64::from(blob.chunk_bytes))?;
+    let left = blob.size.checked_sub(start).filter(|left| *left > 0)?;
+    usize::try_from(left.min(u64::from(blob.chunk_bytes))).ok().map(seal::sealed_len)
+}
+
+fn wanted_here<'a>(placer: &Placer, disks: &'a BTreeMap<DiskId, Arc<Disk>>, chunk: ChunkId) -> Vec<(&'a Arc<Disk>, ShardKey)> {
+    let placement = placer.place(chunk);
+    placement.iter().filter_map(|(shard, disk)| disks.get(&disk).map(|d| (d, ShardKey { chunk, shard }))).collect()
+}
+
+/// Keeps a pass within its bytes a second.
+struct Pace {
+    budget: u64,
+    begun: Instant,
+    spent: u64,
+}
+
+impl Pace {
+    fn new(budget: u64) -> Self {
+        Self { budget: budget.max(1), begun: Instant::now(), spent: 0 }
+    }
+
+    async fn spend(&mut self, bytes: u64) {
+        self.spent = self.spent.saturating_add(bytes);
+        let due = Duration::from_secs_f64(self.spent as f64 / self.budget as f64);
+        if let Some(wait) = due.checked_sub(self.begun.elapsed()) {
+            // Never so long at once that a change of budget or a stop waits for it.
+            let _ = timeout(Duration::from_secs(5), sleep(wait)).await;
+        }
+    }
+
+    fn rate(&self) -> u64 {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        if seconds > 0.0 { (self.spent as f64 / seconds) as u64 } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kluis_chunkstore::code::Code;
+    use kluis_raft::model::VaultId;
+
+    use super::*;
+
+    #[test]
+    fn chunk_lengths_follow_from_the_blob() {
+        let blob = Blob {
+            id: BlobId(1),
+            vault: VaultId(1),
+            code: Code::STANDARD,
+            chunks: 3,
+            chunk_bytes: 100,
+            size: 250,
+            layouts: vec![],
+            settled: true,
+        };
+        let lens: Vec<_> = (0..4).map(|i| sealed_len(&blob, i)).collect();
+        assert_eq!(lens, [Some(seal::sealed_len(100)), Some(seal::sealed_len(100)), Some(seal::sealed_len(50)), None]);
+    }
+}
