@@ -1,1 +1,20 @@
-//! stub
+//! What the tests of promises share: a real cluster of processes, a client of it, and load on it.
+//!
+//! Reading order: [`cluster`] (processes), [`api`] (one person's documents), [`load`] (many of them at
+//! once), [`ports`] (where clusters listen).
+//!
+//! Owns: starting, breaking and observing clusters from outside, as an operator would. Not: any promise
+//! (`tests/tests/`, one a file).
+//! Holds: (1) nothing here knows the inside of a process: what is seen is what commands, files and
+//! metrics tell; (2) a wait ends because a condition holds; its limit only ends a test that hangs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod api;
+pub mod cluster;
+pub mod load;
+pub mod ports;
+
+pub use api::{Api, Doc, Failure, content, fresh_key};
+pub use cluster::{Cluster, ClusterOptions, Figures, NodeInfo};
+pub use load::{Acknowledged, Load, Report};

@@ -111,7 +111,8 @@ pub fn render(status: &ClusterStatus, width: usize, color: bool) -> String {
     let id: String = cluster.id.to_string().chars().take(6).collect();
     let head = format!("{}  {id}  {}  code {}  topology {}", escaped(&cluster.name), escaped(&cluster.version), cluster.code, cluster.topology_version);
     let time = format!("{:.0}", cluster.time);
-    let gap = width.saturating_sub(head.chars().count() + time.chars().count()).max(2);
+    // A file or pipe has no width: the time follows where a screen of 100 characters would have it.
+    let gap = width.min(100).saturating_sub(head.chars().count() + time.chars().count()).max(2);
     lines.push(format!("{head}{}{time}", " ".repeat(gap)));
 
     let (word, paint) = match status.worst() {

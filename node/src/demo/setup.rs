@@ -103,15 +103,18 @@ pub async fn join(layout: &Layout, admin: &AdminClient, node: &PlannedNode) -> R
     write_config(layout, node)
 }
 
-/// Takes all disks into use.
+/// Takes all disks into use, `disks` of them the first time.
 ///
 /// # Errors
 /// The plan is refused.
-pub async fn apply_topology(admin: &AdminClient) -> Result<(), ExitError> {
+pub async fn apply_topology(admin: &AdminClient, disks: usize) -> Result<(), ExitError> {
     patiently("the topology", async || {
         let plan = admin.plan_topology().await?;
         if let Some(reason) = plan.refused {
             return Err(ExitError::unreachable(format!("not all disks are announced yet: {reason}"), ""));
+        }
+        if plan.current_version == 0 && plan.added.len() < disks {
+            return Err(ExitError::unreachable(format!("{} of {disks} disks are announced yet", plan.added.len()), ""));
         }
         if plan.next_version != plan.current_version {
             admin.apply_topology(plan.next_version).await?;

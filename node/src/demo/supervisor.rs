@@ -133,7 +133,8 @@ async fn bring_up(layout: &Layout, env: &Env, ended: &mpsc::UnboundedSender<(Nod
         setup::join(layout, &admin, node).await?;
         reap(setup::start(layout, node)?, ended.clone());
     }
-    setup::apply_topology(&admin).await?;
+    let disks = layout.nodes.iter().map(|n| n.disks.len()).sum();
+    setup::apply_topology(&admin, disks).await?;
     eprintln!("waiting for {} voters and the gateways", layout.voters());
     wait_ready(layout).await?;
     Ok((record_of(layout)?, provider))
@@ -214,7 +215,11 @@ fn record_of(layout: &Layout) -> Result<DemoRecord, ExitError> {
             admin: setup::admin_url(node)?,
         })
     };
-    let person = |person: idp::Person| PersonRecord { name: person.name, national_number: person.national_number, roles: person.roles };
+    let person = |person: idp::Person| {
+        let mut roles = vec!["citizen".to_owned()];
+        roles.extend(person.roles);
+        PersonRecord { name: person.name, national_number: person.national_number, roles }
+    };
     Ok(DemoRecord {
         gateways: layout.gateways().map(|gateway| format!("https://{gateway}")).collect(),
         ca_file: layout.ca_file(),

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Puts on this machine what building, running and testing Kluis needs, and nothing else.
+#
+#   deploy/setup.sh build   what `make demo` needs
+#   deploy/setup.sh         that, and what `make test` needs
+#
+# It looks first and changes only what is missing: where everything is there, it needs neither root
+# nor a network. Root (or sudo) is used for one thing, `apt-get install` of missing Debian packages.
+# Rust itself is not installed: it is yours to choose how.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=deploy/env.sh
+. deploy/env.sh
+
+what=${1:-test}
+case $what in
+    build | test) ;;
+    *)
+        echo "usage: deploy/setup.sh [build|test]" >&2
+        exit 2
+        ;;
+esac
+
+say() { echo "setup: $*"; }
+give_up() {
+    echo "setup: $*" >&2
+    exit 1
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# libclang and the compiler's own headers beside it: bindgen reads RocksDB's and PKCS#11's headers with
+# them. The program clang is not needed.
+has_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] && return 0
+    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null && compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stdbool.h' >/dev/null
+}
+
+# --- Debian packages: only what is missing, each with its reason. ---------------------------------
+missing=()
+need() { # package, reason, test...
+    local package=$1 reason=$2
+    shift 2
+    if ! "$@"; then
+        missing+=("$package")
+        say "missing: $package ($reason)"
+    fi
+}
+has_compiler() { has gcc && has g++ && has make; }
+
+need build-essential "C and C++ compilers, for RocksDB and the crypto library" has_compiler
+need pkg-config "build scripts look for libraries with it" has pkg-config
+need libclang-dev "reads C headers when RocksDB's bindings are made" has_libclang
+need ccache "keeps compiled C++, so that it is compiled once" has ccache
+if [ "$what" = test ]; then
+    need softhsm2 "the HSM of the PKCS#11 tests" has softhsm2-util
+    need openssl "makes certificates by hand where a test needs a wrong one" has openssl
+    need curl "the upload that the demo prints" has curl
+fi
+
+if [ ${#missing[@]} -gt 0 ]; then
+    has apt-get || give_up "no apt-get here: install what matches ${missing[*]}, then start again"
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        has sudo || give_up "as root: apt-get install ${missing[*]}"
+        as_root=(sudo)
+    fi
+    say "installing ${missing[*]} with apt-get"
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+
+# --- Rust. -------------------------------------------------------------------------------------------
+rust_min=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+has cargo && has rustc || give_up "no Rust here: install Rust $rust_min or newer (Debian's rustup package, or rustup.rs), then start again"
+rust=$(rustc --version | cut -d ' ' -f 2)
+if [ "$(printf '%s\n%s\n' "$rust_min" "$rust" | sort -V | head -n 1)" != "$rust_min" ]; then
+    give_up "Rust $rust_min or newer is needed, this is $rust"
+fi
+
+# --- What only tests need of cargo. ---------------------------------------------------------------
+if [ "$what" = test ]; then
+    for component in fmt clippy; do
+        cargo "$component" --version >/dev/null 2>&1 || give_up "cargo $component is missing: rustup component add rustfmt clippy"
+    done
+    if ! cargo nextest --version >/dev/null 2>&1; then
+        say "installing cargo-nextest (runs each test in a process of its own) with cargo install"
+        cargo install --locked cargo-nextest
+    fi
+fi
+
+say "everything is there (Rust $rust); building in $CARGO_TARGET_DIR"
