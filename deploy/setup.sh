@@ -51,10 +51,11 @@ need build-essential "C and C++ compilers, for RocksDB and the crypto library" h
 need pkg-config "build scripts look for libraries with it" has pkg-config
 need libclang-dev "reads C headers when RocksDB's bindings are made" has_libclang
 need ccache "keeps compiled C++, so that it is compiled once" has ccache
+need curl "the upload that the demo prints" has curl
+need python3 "the README reads demo.json with it" has python3
 if [ "$what" = test ]; then
     need softhsm2 "the HSM of the PKCS#11 tests" has softhsm2-util
     need openssl "makes certificates by hand where a test needs a wrong one" has openssl
-    need curl "the upload that the demo prints" has curl
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then

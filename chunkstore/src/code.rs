@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 pub const SITES: usize = 3;
 
 /// `k` data shards and `m` parity shards: any `k` of the `k + m` give the chunk back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "(u8, u8)", into = "(u8, u8)")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Code {
     k: u8,
     m: u8,
@@ -119,17 +118,21 @@ impl FromStr for Code {
     }
 }
 
-impl TryFrom<(u8, u8)> for Code {
-    type Error = BadCode;
-
-    fn try_from((k, m): (u8, u8)) -> Result<Self, BadCode> {
-        Self::new(k, m)
+// `4+5` where people read it, two numbers in our own formats; checked either way.
+impl Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { (self.k, self.m).serialize(serializer) }
     }
 }
 
-impl From<Code> for (u8, u8) {
-    fn from(code: Code) -> Self {
-        (code.k, code.m)
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse()
+        } else {
+            <(u8, u8)>::deserialize(deserializer).and_then(|(k, m)| Ok(Self::new(k, m)))?
+        };
+        code.map_err(serde::de::Error::custom)
     }
 }
 

@@ -116,7 +116,7 @@ fn cookie(start: &Start) -> String {
 }
 
 fn code_of(result: Result<Identity, AuthError>) -> &'static str {
-    result.err().expect("must be refused").code()
+    result.expect_err("must be refused").code()
 }
 
 #[tokio::test]

@@ -247,7 +247,11 @@ impl Api {
 }
 
 fn decoded<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|e| Failure { status: None, code: "not_json".to_owned(), detail: format!("{e}: {}", body.escape_ascii()) })
+    serde_json::from_slice(body).map_err(|e| Failure {
+        status: None,
+        code: "not_json".to_owned(),
+        detail: format!("{e}: {}", body.escape_ascii()),
+    })
 }
 
 /// What a gateway said instead.

@@ -9,11 +9,10 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs::{self, File},
-    io::{Read as _, Seek as _},
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::{Arc, Mutex, Once},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -22,7 +21,10 @@ use reqwest::{Certificate, Client, redirect};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::ports::Ports;
+use crate::{
+    ports::Ports,
+    program::{self, run, said},
+};
 
 /// Pause between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -34,8 +36,7 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 const SETTLE_LIMIT_SECS: u64 = 600;
 /// Completed passes of every node between two looks of [`Cluster::wait_settled`].
 const SETTLE_PASSES: u64 = 3;
-/// What nodes log: passes of reconcile are what [`Cluster::wait_settled`] counts.
-const LOG: &str = "info,kluis_node::reconcile=debug";
+/// What a node logs when reconcile completed a pass.
 const PASS_DONE: &str = "reconcile pass done";
 
 /// What a cluster is made with.
@@ -103,7 +104,12 @@ impl Figures {
 
     fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
-        Self(lines.filter_map(|line| line.rsplit_once(' ')).filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
+        Self(
+            lines
+                .filter_map(|line| line.rsplit_once(' '))
+                .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+                .collect(),
+        )
     }
 }
 
@@ -115,7 +121,7 @@ pub struct Cluster {
     pub demo: Value,
     ca: Vec<u8>,
     client: Client,
-    frozen: Arc<Mutex<Vec<Process>>>,
+    frozen: Mutex<Vec<Process>>,
     _ports: Ports,
 }
 
@@ -153,7 +159,7 @@ impl Cluster {
         let ca = fs::read(demo["ca_file"].as_str().unwrap()).unwrap();
         let client = client(&ca);
         std::mem::forget(running);
-        Self { dir, demo, ca, client, frozen: Arc::default(), _ports: ports }
+        Self { dir, demo, ca, client, frozen: Mutex::default(), _ports: ports }
     }
 
     /// The cluster's directory.
@@ -189,7 +195,7 @@ impl Cluster {
 
     /// A bearer token of a person, by the real flow.
     pub fn sign_in(&self, person: usize) -> String {
-        let output = self.demo_command(&["sign-in"], &[&self.national_number(person)]);
+        let output = self.demo_command(&["sign-in"], &[self.national_number(person).as_str()]);
         assert!(output.status.success(), "person {person} cannot sign in: {}", said(&output));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
@@ -282,7 +288,7 @@ impl Cluster {
 
     /// As [`Cluster::start_node`], for nodes that may refuse.
     pub fn try_start_node(&self, id: u64) -> Output {
-        self.demo_command(&["start-node"], &[&format!("n{id}")])
+        self.demo_command(&["start-node"], &[format!("n{id}").as_str()])
     }
 
     fn signal(&self, id: u64, signal: Signal) {
@@ -303,8 +309,17 @@ impl Cluster {
 
     /// Waits until a node says that it can serve.
     pub async fn wait_ready(&self, id: u64) {
-        let address = format!("{}/readyz", self.node(id).admin);
-        self.wait_until(&format!("n{id} is ready"), 60, async || {
+        self.wait_health(id, "/readyz").await;
+    }
+
+    /// Waits until one check of a node's readiness holds, as `quorum_read`.
+    pub async fn wait_check(&self, id: u64, check: &str) {
+        self.wait_health(id, &format!("/readyz/{check}")).await;
+    }
+
+    async fn wait_health(&self, id: u64, path: &str) {
+        let address = format!("{}{path}", self.node(id).admin);
+        self.wait_until(&format!("n{id} answers 200 at {path}"), 60, async || {
             let answer = self.client.get(&address).timeout(Duration::from_secs(5)).send().await;
             answer.is_ok_and(|answer| answer.status().is_success())
         })
@@ -313,19 +328,16 @@ impl Cluster {
 
     /// The whole cluster, as any live node sees it.
     pub async fn status(&self) -> Value {
-        let last = Mutex::new(String::new());
-        let seen = Mutex::new(Value::Null);
+        let mut seen = Value::Null;
         self.wait_until("some node gives its status", 60, async || {
             let output = self.kluis(&["status", "--output", "json", "--dir", &self.path().display().to_string()]);
             if output.status.success() {
-                *seen.lock().unwrap() = serde_json::from_slice(&output.stdout).expect("a status is JSON");
-                return true;
+                seen = serde_json::from_slice(&output.stdout).expect("a status is JSON");
             }
-            *last.lock().unwrap() = said(&output);
-            false
+            output.status.success()
         })
         .await;
-        seen.into_inner().unwrap()
+        seen
     }
 
     /// A node's metrics; `None` when it does not answer.
@@ -335,11 +347,17 @@ impl Cluster {
         answer.error_for_status().ok()?.text().await.ok().map(|text| Figures::parse(&text))
     }
 
-    /// The sum of a metric over the live nodes.
+    /// The sum of a metric over the live nodes, every one of them.
     pub async fn sum(&self, name: &str) -> f64 {
         let mut sum = 0.0;
         for id in self.live_nodes() {
-            sum += self.figures(id).await.unwrap_or_default().sum(name);
+            let mut part = None;
+            self.wait_until(&format!("n{id} gives its metrics"), 60, async || {
+                part = self.figures(id).await.map(|figures| figures.sum(name));
+                part.is_some()
+            })
+            .await;
+            sum += part.unwrap_or_default();
         }
         sum
     }
@@ -416,14 +434,14 @@ impl Cluster {
 
     /// Runs a client's command as the holder of `token`, over all gateways.
     pub fn kluis_as(&self, token: &str, args: &[&str]) -> Output {
-        let gateways: Vec<String> = (0..self.gateway_count()).map(|site| self.gateway(site)).collect();
+        let gateways = (0..self.gateway_count()).map(|site| self.gateway(site)).collect::<Vec<_>>().join(",");
         let ca = self.ca_file().display().to_string();
-        run(args, &[("KLUIS_GATEWAY", &gateways.join(",")), ("KLUIS_CA", &ca), ("KLUIS_TOKEN", token)], COMMAND_LIMIT)
+        run(args, &[("KLUIS_GATEWAY", gateways.as_str()), ("KLUIS_CA", ca.as_str()), ("KLUIS_TOKEN", token)], COMMAND_LIMIT)
     }
 
     fn demo_command(&self, verb: &[&str], args: &[&str]) -> Output {
         let dir = self.path().display().to_string();
-        let all: Vec<&str> = ["demo"].iter().chain(verb).chain(&["--dir", &dir]).chain(args).copied().collect();
+        let all: Vec<&str> = ["demo"].iter().chain(verb).chain(&["--dir", dir.as_str()]).chain(args).copied().collect();
         self.kluis(&all)
     }
 
@@ -470,9 +488,14 @@ impl Drop for Running {
 }
 
 fn stop(dir: &Path) {
-    if let Ok(program) = find_program() {
+    if let Ok(program) = program::find() {
         // The test's own result counts; what was not stopped is seen by the next one's ports.
-        let _ = clean(&mut Command::new(program)).args(["demo", "stop", "--dir"]).arg(dir).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let _ = program::clean(&mut Command::new(program))
+            .args(["demo", "stop", "--dir"])
+            .arg(dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
     }
 }
 
@@ -490,7 +513,7 @@ fn client(ca: &[u8]) -> Client {
 
 fn command(dir: &Path, args: &[&str]) -> Output {
     let dir = dir.display().to_string();
-    let all: Vec<&str> = args.iter().copied().chain(["--dir", &dir]).collect();
+    let all: Vec<&str> = args.iter().copied().chain(["--dir", dir.as_str()]).collect();
     run(&all, &[], COMMAND_LIMIT)
 }
 
@@ -513,67 +536,6 @@ fn configure(dir: &Path, env: &[(String, String)]) {
         }
         fs::write(&path, toml::to_string(&config).expect("what was TOML stays TOML")).unwrap();
     }
-}
-
-/// The program under test: beside the directory of the test's own executable.
-pub fn program() -> PathBuf {
-    find_program().unwrap_or_else(|path| panic!("{} is missing: run `cargo build --bin kluis` first (make test does)", path.display()))
-}
-
-fn find_program() -> Result<PathBuf, PathBuf> {
-    let own = std::env::current_exe().expect("a process knows its executable");
-    let path = own.parent().and_then(Path::parent).map(|dir| dir.join("kluis")).unwrap_or_default();
-    if path.is_file() { Ok(path) } else { Err(path) }
-}
-
-/// Takes away every variable that the program reads, and sets what nodes log.
-fn clean(command: &mut Command) -> &mut Command {
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("KLUIS_")) {
-            command.env_remove(name);
-        }
-    }
-    command.env("KLUIS_LOG", LOG)
-}
-
-/// Runs the program without a cluster.
-///
-/// # Panics
-/// When the program is missing or does not end within `limit`.
-pub fn run(args: &[&str], env: &[(&str, &str)], limit: Duration) -> Output {
-    static SAID: Once = Once::new();
-    let program = program();
-    SAID.call_once(|| eprintln!("program under test: {}", program.display()));
-    // Files, not pipes: a pipe would be held open by whatever the command left running.
-    let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-    let mut command = Command::new(program);
-    clean(&mut command).args(args).envs(env.iter().copied()).stdin(Stdio::null());
-    let mut child = command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap()).spawn().expect("the program can be run");
-    let until = Instant::now() + limit;
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if Instant::now() >= until {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("`kluis {}` does not end: {}", args.join(" "), String::from_utf8_lossy(&whole(&mut err)));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    Output { status, stdout: whole(&mut out), stderr: whole(&mut err) }
-}
-
-fn whole(file: &mut File) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    file.rewind().unwrap();
-    file.read_to_end(&mut bytes).unwrap();
-    bytes
-}
-
-/// What a command said, for a message.
-pub fn said(output: &Output) -> String {
-    format!("{}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn tails(dir: &Path) -> String {
@@ -611,11 +573,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let node = dir.path().join("nodes/n1");
         fs::create_dir_all(&node).unwrap();
-        fs::write(node.join("kluis.toml"), "[disks]\nweight = 1\n[gateway]\npublic_url = \"x\"\n[[gateway.identity]]\nname = \"i\"\n").unwrap();
+        fs::write(node.join("kluis.toml"), "[disks]\nweight = 1\n[gateway]\npublic_url = \"x\"\n[[gateway.identity]]\nname = \"i\"\n")
+            .unwrap();
         configure(dir.path(), &[("KLUIS_RECONCILE_GRACE".into(), "2s".into()), ("KLUIS_DISKS_WEIGHT".into(), "7".into())]);
         let config: toml::Table = fs::read_to_string(node.join("kluis.toml")).unwrap().parse().unwrap();
         assert_eq!(config["reconcile"]["grace"].as_str(), Some("2s"));
         assert_eq!(config["disks"]["weight"].as_str(), Some("7"));
         assert_eq!(config["gateway"]["identity"][0]["name"].as_str(), Some("i"));
+        assert_eq!(config["gateway"]["public_url"].as_str(), Some("x"), "what is beside a list of tables stays there");
     }
 }

@@ -1,7 +1,7 @@
 //! What the tests of promises share: a real cluster of processes, a client of it, and load on it.
 //!
 //! Reading order: [`cluster`] (processes), [`api`] (one person's documents), [`load`] (many of them at
-//! once), [`ports`] (where clusters listen).
+//! once), [`program`] (single commands), [`ports`] (where clusters listen).
 //!
 //! Owns: starting, breaking and observing clusters from outside, as an operator would. Not: any promise
 //! (`tests/tests/`, one a file).
@@ -14,6 +14,7 @@ pub mod api;
 pub mod cluster;
 pub mod load;
 pub mod ports;
+pub mod program;
 
 pub use api::{Api, Doc, Failure, content, fresh_key};
 pub use cluster::{Cluster, ClusterOptions, Figures, NodeInfo};

@@ -50,7 +50,8 @@ impl Ports {
 }
 
 fn all_free(base: u16) -> bool {
-    (base..base + RANGE).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+    (base..base + RANGE)
+        .all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ impl Window<'_> {
     /// `n` bytes at `position` (within the file), or `None` where the medium does not give them.
     fn at(&mut self, position: u64, n: u64) -> io::Result<Option<&[u8]>> {
         let held = position >= self.start && position + n <= self.start + self.bytes.len() as u64;
-        if !held && !(self.fill(position, n.max(WINDOW_BYTES))? || self.fill(position, n)?) {
+        if !(held || self.fill(position, n.max(WINDOW_BYTES))? || self.fill(position, n)?) {
             return Ok(None);
         }
         let at = usize::try_from(position - self.start).unwrap_or(usize::MAX);

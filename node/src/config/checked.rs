@@ -153,6 +153,7 @@ fn check_keys(c: &mut Checker<'_>, raw: RawKeys, serves: bool) -> Option<MasterK
     let kind = c.needed_as("keys.master", master, |v| one_of(v, &[("file", false), ("pkcs11", true)]));
     // What is written is checked even where this node does not use it: a wrong line is never silent.
     let file_given = file.is_some();
+    let given = [module.is_some(), token_label.is_some(), pin_file.is_some(), key_label.is_some()];
     let key_file = c.optional("keys.file", file, secret);
     let module = c.optional("keys.module", module, readable);
     let token_label = c.optional("keys.token_label", token_label, label);
@@ -162,13 +163,8 @@ fn check_keys(c: &mut Checker<'_>, raw: RawKeys, serves: bool) -> Option<MasterK
         return None;
     }
     if kind? {
-        for (key, missing) in [
-            ("keys.module", module.is_none()),
-            ("keys.token_label", token_label.is_none()),
-            ("keys.pin_file", pin_file.is_none()),
-            ("keys.key_label", key_label.is_none()),
-        ] {
-            if missing {
+        for (key, given) in ["keys.module", "keys.token_label", "keys.pin_file", "keys.key_label"].into_iter().zip(given) {
+            if !given {
                 c.problem(Place::File, key, "is needed with keys.master = \"pkcs11\"");
             }
         }

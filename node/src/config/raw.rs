@@ -128,6 +128,9 @@ pub const SECTIONS: [&SectionSpec; 12] = [
     &RawDemo::SPEC,
 ];
 
+/// The keys of a section with what was written for them.
+pub type SectionEntries<'a> = Vec<(&'static str, Option<&'a Entry>)>;
+
 impl RawConfig {
     /// The defaults of the schema.
     pub fn defaults() -> Self {
@@ -261,7 +264,7 @@ impl RawConfig {
     }
 
     /// What was said for each key, by section, in order of the schema.
-    pub fn entries(&self) -> Vec<(String, Vec<(&'static str, Option<&Entry>)>)> {
+    pub fn entries(&self) -> Vec<(String, SectionEntries<'_>)> {
         let Self { node, listen, disks, gateway, identity, keys, storage, reconcile, raft, limits, log, clock, demo } = self;
         let mut all = vec![
             ("[node]".to_owned(), node.entries()),

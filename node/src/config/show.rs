@@ -82,7 +82,7 @@ mod tests {
         for section in SECTIONS.into_iter().chain([&RawIdentity::SPEC]) {
             for key in section.keys {
                 assert!(text.contains(&format!("{} = ", key.key)), "{}.{}", section.name, key.key);
-                assert!(key.default.is_empty() != key.example.is_empty(), "{}.{} has one of both", section.name, key.key);
+                assert!(!key.default.is_empty() || !key.example.is_empty(), "{}.{} has neither default nor example", section.name, key.key);
             }
         }
         for (_, entries) in raw.entries() {

@@ -278,7 +278,7 @@ pub fn message(request: &PeerRequest, body: &[u8]) -> Vec<u8> {
 /// Any head and body behind a right frame.
 pub fn framed(head: &[u8], body: &[u8]) -> Vec<u8> {
     let frame = Frame { kind: FrameKind::Request, head_len: u32::try_from(head.len()).unwrap(), body_len: body.len() as u64 };
-    [&frame.encode(), head, body].concat()
+    [frame.encode().as_slice(), head, body].concat()
 }
 
 /// What came back on a stream.
