@@ -111,7 +111,9 @@ impl FromStr for Code {
     fn from_str(text: &str) -> Result<Self, BadCode> {
         let (k, m) = text.split_once('+').ok_or(BadCode::Form)?;
         let number = |t: &str| -> Result<u8, BadCode> {
-            if t.is_empty() || !t.bytes().all(|b| b.is_ascii_digit()) { return Err(BadCode::Form) }
+            if t.is_empty() || !t.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(BadCode::Form);
+            }
             t.parse().map_err(|_| BadCode::Size)
         };
         Self::new(number(k)?, number(m)?)
@@ -130,7 +132,7 @@ impl<'de> Deserialize<'de> for Code {
         let code = if deserializer.is_human_readable() {
             String::deserialize(deserializer)?.parse()
         } else {
-            <(u8, u8)>::deserialize(deserializer).and_then(|(k, m)| Ok(Self::new(k, m)))?
+            <(u8, u8)>::deserialize(deserializer).map(|(k, m)| Self::new(k, m))?
         };
         code.map_err(serde::de::Error::custom)
     }

@@ -85,9 +85,7 @@ impl FileSystem for SystemFiles {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         match fs::OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => Ok(self.wrap(file, path, true)),
-            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-                Ok(self.wrap(fs::File::open(path)?, path, false))
-            }
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(self.wrap(fs::File::open(path)?, path, false)),
             Err(error) => Err(error),
         }
     }
@@ -131,10 +129,7 @@ impl FileSystem for SystemFiles {
 
     fn space(&self, dir: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(dir)?;
-        Ok(Space {
-            total: stat.f_blocks.saturating_mul(stat.f_frsize),
-            free: stat.f_bavail.saturating_mul(stat.f_frsize),
-        })
+        Ok(Space { total: stat.f_blocks.saturating_mul(stat.f_frsize), free: stat.f_bavail.saturating_mul(stat.f_frsize) })
     }
 }
 

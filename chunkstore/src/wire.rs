@@ -310,7 +310,11 @@ mod tests {
     #[test]
     fn wrong_frames_have_their_codes() {
         let good = Frame { kind: FrameKind::Request, head_len: 1, body_len: 2 }.encode();
-        let with = |at: usize, byte: u8| { let mut b = good; b[at] = byte; Frame::decode(&b).unwrap_err().to_string() };
+        let with = |at: usize, byte: u8| {
+            let mut b = good;
+            b[at] = byte;
+            Frame::decode(&b).unwrap_err().to_string()
+        };
         assert!(with(0, 2).starts_with("version"));
         assert!(with(1, 9).starts_with("unknown_type"));
         assert!(with(2, 1).starts_with("malformed"));

@@ -216,7 +216,18 @@ mod tests {
 
     #[test]
     fn refused_ranges() {
-        for bad in ["bytes=", "bytes=5-2", "bytes=10-", "bytes=-0", "bytes=a-b", "bytes=18446744073709551616-", "bytes", "bytes=-", "bytes=+1-2", "bytes= , ,"] {
+        for bad in [
+            "bytes=",
+            "bytes=5-2",
+            "bytes=10-",
+            "bytes=-0",
+            "bytes=a-b",
+            "bytes=18446744073709551616-",
+            "bytes",
+            "bytes=-",
+            "bytes=+1-2",
+            "bytes= , ,",
+        ] {
             assert_eq!(select(Some(bad), 10, 16), Err(RangeError::Unsatisfiable), "{bad}");
         }
         assert_eq!(select(Some("bytes=0-"), 0, 16), Err(RangeError::Unsatisfiable));

@@ -109,7 +109,9 @@ fn check_head(gateway: &Gateway, request: &Request) -> Result<(), Problem> {
     let authority = uri.authority().map(|a| a.as_str());
     match (host, authority) {
         (None, None) => Err(Problem::plain(Code::HostRefused)),
-        (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => Err(Problem::plain(Code::WrongHost)),
+        (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
+            Err(Problem::plain(Code::WrongHost))
+        }
         // Over HTTP/1 the authority of an absolute target comes beside Host, not in its place.
         (None, Some(_)) if request.version() <= Version::HTTP_11 => Err(Problem::plain(Code::HostRefused)),
         _ => Ok(()),

@@ -28,7 +28,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::{GracefulShutdown, Watcher}},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
 };
 use rustls::{
     ServerConfig,
@@ -209,11 +212,7 @@ const H2_PING: Duration = Duration::from_secs(20);
 
 fn builder(limits: &Limits, is_h2: bool) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_deadline())
-        .max_buf_size(READ_BUFFER_BYTES);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_deadline()).max_buf_size(READ_BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())

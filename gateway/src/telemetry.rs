@@ -5,9 +5,7 @@
 //! Holds: (1) labels come from closed sets, so that a stranger cannot make new series; (2) names are an
 //! interface: a test pins them.
 
-use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// All metrics of one gateway.
 pub struct Telemetry {
@@ -77,7 +75,10 @@ impl Telemetry {
                 &["route", "method"],
             )?,
             inflight: IntGauge::new("kluis_http_inflight_requests", "Requests being answered.")?,
-            document_bytes: IntCounterVec::new(Opts::new("kluis_document_bytes_total", "Plaintext bytes of documents moved."), &["direction"])?,
+            document_bytes: IntCounterVec::new(
+                Opts::new("kluis_document_bytes_total", "Plaintext bytes of documents moved."),
+                &["direction"],
+            )?,
             connections: IntGauge::new("kluis_http_connections", "Open connections.")?,
             connections_refused: IntCounterVec::new(
                 Opts::new("kluis_http_connections_refused_total", "Connections refused or cut before a request."),

@@ -95,7 +95,8 @@ pub async fn run(config: Config, env: Env) -> Result<(), ExitError> {
     let writer = logging::Writer { node: Some(card.node), site: Some(card.site.clone()) };
     logging::start(&config.log, writer, env.clock.clone())?;
     let failed = |e: std::io::Error| ExitError::failed(format!("signals: {e}"));
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
     let node = Node::start(config, env).await?;
     tokio::select! {
         _ = terminate.recv() => {}
@@ -142,9 +143,13 @@ impl Node {
         }
         tracing::info!(cluster = %card.cluster, node = %card.node, site = %card.site, version = env!("CARGO_PKG_VERSION"), "starting");
         let identity_dir = member::identity_dir(&config.node.dir);
-        let identity = NodeIdentity::load(&identity_dir).map_err(|e| ExitError::refused(e.to_string(), "restore identity/ of this node, or join it as a new one"))?;
+        let identity = NodeIdentity::load(&identity_dir)
+            .map_err(|e| ExitError::refused(e.to_string(), "restore identity/ of this node, or join it as a new one"))?;
         if identity.name.node != card.node {
-            return Err(ExitError::refused(format!("the certificate is of {}, this is {}", identity.name.node, card.node), "restore identity/ of this node"));
+            return Err(ExitError::refused(
+                format!("the certificate is of {}, this is {}", identity.name.node, card.node),
+                "restore identity/ of this node",
+            ));
         }
 
         let disks = Arc::new(DiskSet::open(&env, &card, &config.disks.paths, &disk_options(&config)).await);
@@ -171,7 +176,8 @@ impl Node {
 
         let health = Arc::new(NodeHealth::new(env.clone(), card.clone(), peers.clone(), consensus.clone()));
         let internal = |e: prometheus::Error| ExitError::failed(format!("metrics: {e}"));
-        let telemetry = Arc::new(Telemetry::new(env!("CARGO_PKG_VERSION"), option_env!("KLUIS_COMMIT").unwrap_or("unknown")).map_err(internal)?);
+        let telemetry =
+            Arc::new(Telemetry::new(env!("CARGO_PKG_VERSION"), option_env!("KLUIS_COMMIT").unwrap_or("unknown")).map_err(internal)?);
         let metrics = NodeMetrics::register(&telemetry.registry).map_err(internal)?;
         workers.push(tokio::spawn(watch_self(health.clone(), metrics, peers.clone(), hub.clone(), reconcile.clone(), identity.not_after)));
 
@@ -179,9 +185,11 @@ impl Node {
         let mut servers = Vec::new();
         let http = load_certificate(&identity_dir.join("http.pem"), &identity_dir.join("http.key"))?;
         workers.push(tokio::spawn(reload_certificates(identity_dir.clone(), http.clone(), hub.clone())));
-        servers.push(serve_admin(&config, &env, &card, &peers, &hub, &consensus, &telemetry, &health, http.clone(), stopping.clone()).await?);
+        servers
+            .push(serve_admin(&config, &env, &card, &peers, &hub, &consensus, &telemetry, &health, http.clone(), stopping.clone()).await?);
         if let (Some(address), Some(gateway)) = (config.listen.gateway, &config.gateway) {
-            let listener = env.sockets.tcp_listen(address).await.map_err(|e| ExitError::failed(format!("listen.gateway {address}: {e}")))?;
+            let listener =
+                env.sockets.tcp_listen(address).await.map_err(|e| ExitError::failed(format!("listen.gateway {address}: {e}")))?;
             let certificate = match &gateway.certificate {
                 Some(files) => load_certificate(&files.certificate, &files.key)?,
                 None => http,
@@ -249,7 +257,11 @@ async fn open_consensus(config: &Config, env: &Env, card: &Card, hub: &Arc<Hub>)
     };
     let transport = Arc::new(QuicTransport { hub: hub.clone() });
     Consensus::open(env, options, transport).await.map_err(|e| match e {
-        OpenError::StorageLost(_) | OpenError::OtherStorage { .. } | OpenError::OtherNode { .. } | OpenError::OtherCluster { .. } | OpenError::LogDamaged { .. } => {
+        OpenError::StorageLost(_)
+        | OpenError::OtherStorage { .. }
+        | OpenError::OtherNode { .. }
+        | OpenError::OtherCluster { .. }
+        | OpenError::LogDamaged { .. } => {
             ExitError::refused(e.to_string(), "this node's metadata is gone or not its own: join the machine as a new node")
         }
         other => ExitError::failed(other.to_string()),
@@ -283,13 +295,8 @@ async fn announce_once(config: &Config, card: &Card, peers: &Peers, consensus: &
     let record = view::node(&*read, card.node).map_err(|e| e.to_string())?.ok_or("this node is not in its own metadata yet")?;
     let gateway = config.listen.gateway.filter(|_| card.roles.contains(&NodeRole::Gateway));
     if (record.quic, record.admin, record.gateway) != (config.listen.quic, config.listen.admin, gateway) {
-        let command = Command::UpdateNode {
-            node: card.node,
-            storage: card.storage,
-            quic: config.listen.quic,
-            admin: config.listen.admin,
-            gateway,
-        };
+        let command =
+            Command::UpdateNode { node: card.node, storage: card.storage, quic: config.listen.quic, admin: config.listen.admin, gateway };
         done(consensus.propose(command).await)?;
     }
     if !card.roles.contains(&NodeRole::Chunk) {
@@ -340,7 +347,8 @@ async fn watch_self(
 
 fn load_certificate(certificate: &Path, key: &Path) -> Result<Arc<ReloadableCert>, ExitError> {
     let (chain, key) = read_certificate(certificate, key)?;
-    let cert = ReloadableCert::new(chain, key).map_err(|e| ExitError::refused(format!("{}: {e}", certificate.display()), "certificate and key must belong together"))?;
+    let cert = ReloadableCert::new(chain, key)
+        .map_err(|e| ExitError::refused(format!("{}: {e}", certificate.display()), "certificate and key must belong together"))?;
     Ok(Arc::new(cert))
 }
 
@@ -369,7 +377,9 @@ async fn reload_certificates(dir: std::path::PathBuf, http: Arc<ReloadableCert>,
             .and_then(|identity| hub.reload(&identity).map_err(|e| e.to_string()));
         match reloaded {
             Ok(()) => tracing::info!("certificates reloaded"),
-            Err(why) => tracing::error!(code = "CERTIFICATE_UNUSABLE", why, "renewed certificates are not used; the old ones stay in force"),
+            Err(why) => {
+                tracing::error!(code = "CERTIFICATE_UNUSABLE", why, "renewed certificates are not used; the old ones stay in force")
+            }
         }
         seen = now;
     }
@@ -391,7 +401,9 @@ async fn serve_admin(
     let dir = member::identity_dir(&config.node.dir);
     let ca_path = dir.join("ca.pem");
     let ca = fs::read(&ca_path).map_err(|e| ExitError::file("read", &ca_path, &e))?;
-    let roots = CertificateDer::pem_slice_iter(&ca).collect::<Result<Vec<_>, _>>().map_err(|e| ExitError::refused(format!("{}: {e}", ca_path.display()), ""))?;
+    let roots = CertificateDer::pem_slice_iter(&ca)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| ExitError::refused(format!("{}: {e}", ca_path.display()), ""))?;
     let key_path = dir.join("ca.key");
     let authority = match fs::read_to_string(&key_path) {
         Ok(key) => Some(Authority::load(&String::from_utf8_lossy(&ca), &zeroize::Zeroizing::new(key))?),
@@ -416,15 +428,21 @@ async fn serve_admin(
 }
 
 fn open_master(config: &GatewayConfig, env: &Env) -> Result<Arc<dyn MasterKey>, ExitError> {
-    let refused = |e: kluis_gateway::keys::KeyError| ExitError::refused(format!("the master key cannot be used: {e}"), "check [keys] of the configuration");
+    let refused = |e: kluis_gateway::keys::KeyError| {
+        ExitError::refused(format!("the master key cannot be used: {e}"), "check [keys] of the configuration")
+    };
     Ok(match &config.master_key {
         MasterKeyConfig::File { path } => {
             tracing::warn!(path = %path.display(), "the master key is a file: keep a copy apart from the disks; a hardware module is safer");
             Arc::new(FileMasterKey::open(path, env.entropy.clone()).map_err(refused)?)
         }
         MasterKeyConfig::Pkcs11 { module, token_label, pin_file, key_label } => {
-            let config =
-                Pkcs11Config { module: module.clone(), token: token_label.clone(), pin_file: pin_file.clone(), key_label: key_label.clone() };
+            let config = Pkcs11Config {
+                module: module.clone(),
+                token: token_label.clone(),
+                pin_file: pin_file.clone(),
+                key_label: key_label.clone(),
+            };
             Arc::new(Pkcs11MasterKey::open(&config, env.blocking.clone(), env.entropy.clone()).map_err(refused)?)
         }
     })
@@ -452,7 +470,11 @@ impl GatewayParts {
         let router = match router(gateway.clone()) {
             Ok(router) => router,
             Err(problem) => {
-                tracing::error!(code = "GATEWAY_DEFECT", detail = problem.detail, "the gateway cannot serve; this is a defect of the program");
+                tracing::error!(
+                    code = "GATEWAY_DEFECT",
+                    detail = problem.detail,
+                    "the gateway cannot serve; this is a defect of the program"
+                );
                 return;
             }
         };
@@ -538,7 +560,8 @@ fn limits(config: &Config, gateway: &GatewayConfig) -> Limits {
 
 fn relying_party(config: &IdentityConfig, public_url: &str, lookup: &LookupKey, env: &Env) -> Result<RelyingParty, String> {
     let read = |path: &Path| fs::read(path).map(zeroize::Zeroizing::new).map_err(|e| format!("{}: {e}", path.display()));
-    let signing = SigningKey::from_pem(&read(&config.client_key_file)?).map_err(|e| format!("{}: {e}", config.client_key_file.display()))?;
+    let signing =
+        SigningKey::from_pem(&read(&config.client_key_file)?).map_err(|e| format!("{}: {e}", config.client_key_file.display()))?;
     let mut decryption = Vec::new();
     if let Some(path) = &config.encryption_key_file {
         decryption.push(DecryptionKey::from_pem(&read(path)?).map_err(|e| format!("{}: {e}", path.display()))?);

@@ -9,10 +9,7 @@
 
 use std::net::IpAddr;
 
-use kluis_chunkstore::{
-    env::Env,
-    net::identity::NodeName,
-};
+use kluis_chunkstore::{env::Env, net::identity::NodeName};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
@@ -182,7 +179,8 @@ mod tests {
         let name = NodeName::parse("n3.dc1.test").unwrap();
         let node = new_key().unwrap();
         let certificate = authority.sign_node(&env, &node.request_pem, &name).unwrap();
-        let identity = NodeIdentity::from_pem(certificate.as_bytes(), node.key_pem.as_bytes(), authority.certificate_pem.as_bytes()).unwrap();
+        let identity =
+            NodeIdentity::from_pem(certificate.as_bytes(), node.key_pem.as_bytes(), authority.certificate_pem.as_bytes()).unwrap();
         assert_eq!(identity.name, name);
         let operator = new_key().unwrap();
         let certificate = authority.sign_operator(&env, &operator.request_pem, "ann").unwrap();

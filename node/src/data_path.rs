@@ -94,16 +94,7 @@ enum WriteFault {
 impl DataPath {
     /// A data path of node `own`.
     pub fn new(own: NodeId, peers: Arc<Peers>, hub: Arc<Hub>, metadata: Arc<dyn Metadata>, options: DataPathOptions) -> Self {
-        Self {
-            own,
-            peers,
-            hub,
-            metadata,
-            liveness: Liveness::default(),
-            options,
-            topologies: Mutex::default(),
-            placers: Mutex::default(),
-        }
+        Self { own, peers, hub, metadata, liveness: Liveness::default(), options, topologies: Mutex::default(), placers: Mutex::default() }
     }
 
     /// The topology in force, as this node knows.
@@ -186,7 +177,14 @@ impl DataPath {
     }
 
     /// One attempt to store a chunk under one layout.
-    async fn attempt(self: &Arc<Self>, chunk: ChunkId, code: Code, shards: &[Bytes], topology: &Arc<Topology>, layout: &BlobLayout) -> Attempt {
+    async fn attempt(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        code: Code,
+        shards: &[Bytes],
+        topology: &Arc<Topology>,
+        layout: &BlobLayout,
+    ) -> Attempt {
         let Some(placer) = self.placer(layout, code) else { return Attempt::nothing(code) };
         let placement = placer.place(chunk);
         let (report, mut reports) = mpsc::unbounded_channel();
@@ -376,7 +374,13 @@ impl DataPath {
     ///
     /// # Errors
     /// [`BytesError::NotEnoughShards`] when every place was asked.
-    pub async fn fetch_shards(&self, chunk: ChunkId, code: Code, layouts: &[BlobLayout], sealed_len: usize) -> Result<Vec<(u8, Bytes)>, BytesError> {
+    pub async fn fetch_shards(
+        &self,
+        chunk: ChunkId,
+        code: Code,
+        layouts: &[BlobLayout],
+        sealed_len: usize,
+    ) -> Result<Vec<(u8, Bytes)>, BytesError> {
         let len = code.shard_len(sealed_len);
         let mut plan = ReadPlan::new(code, self.candidates(chunk, code, layouts));
         let mut running = FuturesUnordered::new();

@@ -122,9 +122,11 @@ async fn open_one(env: &Env, card: &Card, path: &Path, options: &DiskOptions) ->
     let label = match Disk::read_label(env, path).await {
         Ok(Some(label)) => label,
         Ok(None) => {
-            let empty = env.files.list(path).map(|entries| entries.is_empty());
-            if !matches!(empty, Ok(true)) && env.files.space(path).is_ok() {
-                return Err((None, "the directory has no label and is not empty; empty it to make it a new disk".into()));
+            match env.files.list(path) {
+                Ok(entries) if entries.is_empty() => {}
+                Ok(_) => return Err((None, "the directory has no label and is not empty; empty it to make it a new disk".into())),
+                // Most likely a file system that is not mounted: a disk made here would fill the one above.
+                Err(error) => return Err((None, format!("the directory cannot be read: {error}"))),
             }
             let label = format_disk(env, path, card).await.map_err(|e| (None, e.to_string()))?;
             tracing::warn!(path = %path.display(), disk = %label.disk, "an empty directory became a new disk; `kluis cluster apply-topology` takes it into use");

@@ -127,15 +127,7 @@ mod tests {
 
     #[test]
     fn every_code_has_one_meaning() {
-        let all = [
-            Exit::Failed,
-            Exit::Usage,
-            Exit::Unreachable,
-            Exit::Refused,
-            Exit::StillRunning,
-            Exit::Unhealthy,
-            Exit::Interrupted,
-        ];
+        let all = [Exit::Failed, Exit::Usage, Exit::Unreachable, Exit::Refused, Exit::StillRunning, Exit::Unhealthy, Exit::Interrupted];
         let codes: Vec<u8> = all.iter().map(|e| e.code()).collect();
         assert_eq!(codes, [1, 2, 3, 4, 5, 6, 130]);
     }

@@ -39,7 +39,15 @@ pub struct NodeHealth {
 impl NodeHealth {
     /// Health over these parts.
     pub fn new(env: Env, card: Card, peers: Arc<Peers>, consensus: Arc<Consensus>) -> Self {
-        Self { env, card, peers, consensus, draining: AtomicBool::new(false), beat_ms: AtomicU64::new(0), begun: tokio::time::Instant::now() }
+        Self {
+            env,
+            card,
+            peers,
+            consensus,
+            draining: AtomicBool::new(false),
+            beat_ms: AtomicU64::new(0),
+            begun: tokio::time::Instant::now(),
+        }
     }
 
     /// Notes that the process turns. To be called every second or so.

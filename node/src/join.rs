@@ -191,15 +191,7 @@ pub async fn init_cluster(options: InitOptions, env: Env) -> Result<Member, Exit
         node: NewNode { site: options.site.clone(), roles: roles.clone(), storage, quic: options.quic, admin: options.admin, gateway },
     };
     member::write_json(&dir.join("begin.json"), &begin)?;
-    let card = Card {
-        cluster,
-        cluster_name: options.cluster_name,
-        node,
-        site: options.site,
-        roles,
-        storage,
-        first_peers: Vec::new(),
-    };
+    let card = Card { cluster, cluster_name: options.cluster_name, node, site: options.site, roles, storage, first_peers: Vec::new() };
     finish(&env, &options.dir, &options.disks, card).await
 }
 
@@ -238,7 +230,12 @@ pub async fn join(options: JoinOptions, env: Env) -> Result<Member, ExitError> {
 }
 
 async fn ask(token: &TokenContent, request: &JoinRequest) -> Result<JoinAnswer, ExitError> {
-    let failed = |e: reqwest::Error| ExitError::unreachable(format!("the cluster does not answer at {}: {}", token.admin, crate::admin_client::cause(&e)), "is the node that made the token running?");
+    let failed = |e: reqwest::Error| {
+        ExitError::unreachable(
+            format!("the cluster does not answer at {}: {}", token.admin, crate::admin_client::cause(&e)),
+            "is the node that made the token running?",
+        )
+    };
     let client = reqwest::Client::builder()
         .tls_certs_only(reqwest::Certificate::from_pem_bundle(token.ca.as_bytes()).map_err(failed)?)
         .no_proxy()

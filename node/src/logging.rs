@@ -54,20 +54,14 @@ pub struct Writer {
 /// # Errors
 /// The filter is none, or logging was begun before.
 pub fn start(config: &LogConfig, writer: Writer, clock: Arc<dyn Clock>) -> Result<(), ExitError> {
-    let filter = EnvFilter::builder()
-        .parse(&config.level)
-        .map_err(|e| ExitError::usage(format!("log.level: {e}"), ""))?;
+    let filter = EnvFilter::builder().parse(&config.level).map_err(|e| ExitError::usage(format!("log.level: {e}"), ""))?;
     let json = match config.format {
         LogFormat::Json => true,
         LogFormat::Text => false,
         LogFormat::Auto => !io::stderr().is_terminal(),
     };
     let layer = Lines { json, writer, clock, out: Mutex::new(io::stderr()) };
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(layer)
-        .try_init()
-        .map_err(|e| ExitError::failed(format!("logging cannot begin: {e}")))
+    tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|e| ExitError::failed(format!("logging cannot begin: {e}")))
 }
 
 struct Lines<W> {

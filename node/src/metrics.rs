@@ -65,7 +65,10 @@ impl NodeMetrics {
             disk_capacity: made!(IntGaugeVec::new(opts("kluis_disk_capacity_bytes", "Bytes of segment files and free space."), &["disk"])),
             disk_state: made!(IntGaugeVec::new(opts("kluis_disk_state", "1 for the state that the disk is in."), &["disk", "state"])),
             disk_shards: made!(IntGaugeVec::new(opts("kluis_disk_shards", "Shards on the disk."), &["disk"])),
-            disk_errors: made!(IntCounterVec::new(opts("kluis_disk_io_errors_total", "Reads that failed or were found damaged."), &["disk"])),
+            disk_errors: made!(IntCounterVec::new(
+                opts("kluis_disk_io_errors_total", "Reads that failed or were found damaged."),
+                &["disk"]
+            )),
             disk_syncs: made!(IntCounterVec::new(opts("kluis_disk_fsync_total", "Syncs, each for a batch of shards."), &["disk"])),
             disk_sync_seconds: made!(GaugeVec::new(opts("kluis_disk_fsync_seconds_sum", "Seconds spent in syncs."), &["disk"])),
             has_leader: made!(IntGauge::new("kluis_raft_has_leader", "Whether this node knows a leader that is heard.")),
@@ -75,14 +78,20 @@ impl NodeMetrics {
             log_syncs: made!(IntCounter::new("kluis_raft_log_fsync_total", "Syncs of the metadata log.")),
             read_rounds: made!(IntCounter::new("kluis_raft_read_rounds_total", "Rounds that confirmed linearizable reads.")),
             peer_rtt: made!(GaugeVec::new(opts("kluis_peer_rtt_seconds", "Round trip to a connected node."), &["node", "site"])),
-            peer_bytes: made!(IntGaugeVec::new(opts("kluis_peer_connection_bytes", "Bytes over UDP on the present connection."), &["node", "direction"])),
+            peer_bytes: made!(IntGaugeVec::new(
+                opts("kluis_peer_connection_bytes", "Bytes over UDP on the present connection."),
+                &["node", "direction"]
+            )),
             peer_datagram: made!(IntGaugeVec::new(opts("kluis_peer_datagram_bytes", "Datagram size in use."), &["node"])),
             repair_bytes: made!(IntCounter::new("kluis_repair_bytes_total", "Bytes of shards made anew.")),
             repair_shards: made!(IntCounter::new("kluis_repair_shards_total", "Shards made anew.")),
             collected: made!(IntCounter::new("kluis_collected_shards_total", "Unwanted shards deleted.")),
             settled: made!(IntCounter::new("kluis_settled_blobs_total", "Blobs confirmed to be whole at home.")),
             missing: made!(IntGauge::new("kluis_repair_backlog_shards", "Shards that could not be made in the latest pass.")),
-            certificate_expiry: made!(IntGauge::new("kluis_tls_certificate_expiry_timestamp_seconds", "When this node's certificate ends.")),
+            certificate_expiry: made!(IntGauge::new(
+                "kluis_tls_certificate_expiry_timestamp_seconds",
+                "When this node's certificate ends."
+            )),
         })
     }
 
@@ -153,7 +162,14 @@ mod tests {
         metrics.disk_used.with_label_values(&["d"]).set(1);
         metrics.peer_rtt.with_label_values(&["n1", "dc1"]).set(0.5);
         let text = String::from_utf8(telemetry.render().unwrap()).unwrap();
-        for name in ["kluis_disk_used_bytes", "kluis_raft_has_leader", "kluis_peer_rtt_seconds", "kluis_repair_bytes_total", "kluis_raft_apply_lag_entries", "kluis_tls_certificate_expiry_timestamp_seconds"] {
+        for name in [
+            "kluis_disk_used_bytes",
+            "kluis_raft_has_leader",
+            "kluis_peer_rtt_seconds",
+            "kluis_repair_bytes_total",
+            "kluis_raft_apply_lag_entries",
+            "kluis_tls_certificate_expiry_timestamp_seconds",
+        ] {
             assert!(text.contains(&format!("\n{name}")), "{name} is missing");
         }
     }

@@ -32,7 +32,11 @@ use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncReadExt, sync::mpsc};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{disks::DiskSet, member::Card, status::{DiskStatus, WorkStatus}};
+use crate::{
+    disks::DiskSet,
+    member::Card,
+    status::{DiskStatus, WorkStatus},
+};
 
 /// Most bytes of the header of a metadata stream.
 const STREAM_HEADER_BYTES_MAX: u32 = 64 * 1024;
@@ -87,9 +91,7 @@ impl Directory {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         match members.get(&node) {
             None => Err(format!("unknown_node: {node} is not a member that this node knows of")),
-            Some(known) if known.storage != storage => {
-                Err(format!("storage_id_mismatch: {node} lost its storage; join it as a new node"))
-            }
+            Some(known) if known.storage != storage => Err(format!("storage_id_mismatch: {node} lost its storage; join it as a new node")),
             Some(_) => Ok(()),
         }
     }

@@ -275,7 +275,10 @@ pub fn findings(status: &ClusterStatus) -> Vec<Finding> {
     let metadata = &status.metadata;
     let majority = metadata.voters / 2 + 1;
     if metadata.leader.is_none() || metadata.voters_up < majority {
-        let text = format!("{} of {} voters are reached, {majority} are needed: documents cannot be read or written", metadata.voters_up, metadata.voters);
+        let text = format!(
+            "{} of {} voters are reached, {majority} are needed: documents cannot be read or written",
+            metadata.voters_up, metadata.voters
+        );
         add("METADATA_NO_LEADER", Severity::Critical, text);
     } else if metadata.voters_up == majority && metadata.voters > 1 {
         let text = format!("{} of {} voters are reached: one more loss stops the service", metadata.voters_up, metadata.voters);
@@ -284,7 +287,11 @@ pub fn findings(status: &ClusterStatus) -> Vec<Finding> {
     if status.cluster.topology_version == 0 {
         add("TOPOLOGY_MISSING", Severity::Critical, "no disk is in use yet: run kluis cluster apply-topology".to_owned());
     } else if status.margin.lost {
-        add("DATA_UNREADABLE", Severity::Critical, "more shards are out of reach than the code allows: some documents cannot be read".to_owned());
+        add(
+            "DATA_UNREADABLE",
+            Severity::Critical,
+            "more shards are out of reach than the code allows: some documents cannot be read".to_owned(),
+        );
     } else if status.margin.sites_may_fail == 0 {
         let severity = if status.margin.more_disks == 0 { Severity::Critical } else { Severity::Warning };
         let code = if status.margin.more_disks == 0 { "MARGIN_ZERO" } else { "MARGIN_REDUCED" };
@@ -308,7 +315,9 @@ pub fn findings(status: &ClusterStatus) -> Vec<Finding> {
                 DiskCondition::Missing => add("DISK_MISSING", Severity::Warning, format!("{at}  is not there, or is another disk")),
                 DiskCondition::ReadOnly => add("DISK_READ_ONLY", Severity::Warning, format!("{at}  cannot be written")),
                 DiskCondition::Full => add("DISK_FULL", Severity::Warning, format!("{at}  takes no more shards")),
-                DiskCondition::Candidate => add("DISK_UNUSED", Severity::Info, format!("{at}  is not in the topology: run kluis cluster apply-topology")),
+                DiskCondition::Candidate => {
+                    add("DISK_UNUSED", Severity::Info, format!("{at}  is not in the topology: run kluis cluster apply-topology"))
+                }
                 DiskCondition::Unknown | DiskCondition::Ok => {
                     let used = u128::from(disk.used_bytes) * 100;
                     let of = |percent: u128| disk.capacity_bytes > 0 && used >= u128::from(disk.capacity_bytes) * percent;

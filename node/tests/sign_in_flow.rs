@@ -313,42 +313,51 @@ async fn forger() -> Arc<Forger> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let issuer = format!("http://{}", listener.local_addr().unwrap());
     let key = || SigningKey::generate_rsa(RsaBits::Rsa2048).unwrap();
-    let forger = Arc::new(Forger {
-        issuer,
-        key: key(),
-        other_key: key(),
-        forgery: Mutex::new(Forgery::None),
-        pushed: Mutex::default(),
-    });
+    let forger = Arc::new(Forger { issuer, key: key(), other_key: key(), forgery: Mutex::new(Forgery::None), pushed: Mutex::default() });
     let router = Router::new()
-        .route("/.well-known/openid-configuration", get(|State(forger): State<Arc<Forger>>| async move {
-            let at = |path: &str| format!("{}{path}", forger.issuer);
-            json!({
-                "issuer": forger.issuer, "authorization_endpoint": at("/authorize"), "token_endpoint": at("/token"),
-                "jwks_uri": at("/jwks"), "userinfo_endpoint": at("/userinfo"), "pushed_authorization_request_endpoint": at("/par"),
-            })
-            .to_string()
-        }))
+        .route(
+            "/.well-known/openid-configuration",
+            get(|State(forger): State<Arc<Forger>>| async move {
+                let at = |path: &str| format!("{}{path}", forger.issuer);
+                json!({
+                    "issuer": forger.issuer, "authorization_endpoint": at("/authorize"), "token_endpoint": at("/token"),
+                    "jwks_uri": at("/jwks"), "userinfo_endpoint": at("/userinfo"), "pushed_authorization_request_endpoint": at("/par"),
+                })
+                .to_string()
+            }),
+        )
         .route("/jwks", get(|State(forger): State<Arc<Forger>>| async move { JwkSet(vec![forger.key.public_jwk()]).to_json().to_string() }))
-        .route("/par", post(|State(forger): State<Arc<Forger>>, body: Bytes| async move {
-            let form: HashMap<_, _> = url::form_urlencoded::parse(&body).into_owned().collect();
-            *forger.pushed.lock().unwrap() = (form["state"].clone(), form["nonce"].clone());
-            (StatusCode::CREATED, json!({ "request_uri": "urn:x", "expires_in": 60 }).to_string())
-        }))
-        .route("/token", post(|State(forger): State<Arc<Forger>>| async move {
-            let forgery = *forger.forgery.lock().unwrap();
-            match forgery {
-                Forgery::TooLong => (StatusCode::OK, "x".repeat(300 * 1024)),
-                Forgery::NotJson => (StatusCode::OK, "<html>".to_owned()),
-                Forgery::ServerError => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
-                _ => (StatusCode::OK, json!({ "id_token": forger.token(forgery), "access_token": "a", "token_type": "Bearer" }).to_string()),
-            }
-        }))
-        .route("/userinfo", get(|State(forger): State<Arc<Forger>>| async move {
-            let sub = if *forger.forgery.lock().unwrap() == Forgery::UserinfoOfAnother { "t" } else { "s" };
-            let token = jose::sign(&json!({ "iss": forger.issuer, "aud": "vault", "sub": sub }), &forger.key).unwrap();
-            ([("content-type", "application/jwt")], forger.encrypt(&token))
-        }))
+        .route(
+            "/par",
+            post(|State(forger): State<Arc<Forger>>, body: Bytes| async move {
+                let form: HashMap<_, _> = url::form_urlencoded::parse(&body).into_owned().collect();
+                *forger.pushed.lock().unwrap() = (form["state"].clone(), form["nonce"].clone());
+                (StatusCode::CREATED, json!({ "request_uri": "urn:x", "expires_in": 60 }).to_string())
+            }),
+        )
+        .route(
+            "/token",
+            post(|State(forger): State<Arc<Forger>>| async move {
+                let forgery = *forger.forgery.lock().unwrap();
+                match forgery {
+                    Forgery::TooLong => (StatusCode::OK, "x".repeat(300 * 1024)),
+                    Forgery::NotJson => (StatusCode::OK, "<html>".to_owned()),
+                    Forgery::ServerError => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
+                    _ => (
+                        StatusCode::OK,
+                        json!({ "id_token": forger.token(forgery), "access_token": "a", "token_type": "Bearer" }).to_string(),
+                    ),
+                }
+            }),
+        )
+        .route(
+            "/userinfo",
+            get(|State(forger): State<Arc<Forger>>| async move {
+                let sub = if *forger.forgery.lock().unwrap() == Forgery::UserinfoOfAnother { "t" } else { "s" };
+                let token = jose::sign(&json!({ "iss": forger.issuer, "aud": "vault", "sub": sub }), &forger.key).unwrap();
+                ([("content-type", "application/jwt")], forger.encrypt(&token))
+            }),
+        )
         .with_state(forger.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     forger

@@ -12,7 +12,9 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    model::{Account, Blob, ClusterRecord, DiskRecord, Document, IdempotencyRecord, JoinToken, NodeRecord, Session, Upload, Vault, Version},
+    model::{
+        Account, Blob, ClusterRecord, DiskRecord, Document, IdempotencyRecord, JoinToken, NodeRecord, Session, Upload, Vault, Version,
+    },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},
 };
@@ -36,8 +38,23 @@ macro_rules! records {
 }
 
 records!(
-    Account, Blob, ClusterRecord, DiskRecord, Document, IdempotencyRecord, JoinToken, NodeRecord, Session, Upload, Vault, Version, Outcome,
-    kluis_chunkstore::topology::Topology, AccountRef, SessionRef, Marker,
+    Account,
+    Blob,
+    ClusterRecord,
+    DiskRecord,
+    Document,
+    IdempotencyRecord,
+    JoinToken,
+    NodeRecord,
+    Session,
+    Upload,
+    Vault,
+    Version,
+    Outcome,
+    kluis_chunkstore::topology::Topology,
+    AccountRef,
+    SessionRef,
+    Marker,
 );
 
 /// The account behind a keyed hash.

@@ -15,8 +15,8 @@ use kluis_chunkstore::{
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AccountId, BlobLayout, DocumentId, NodeRole, Role, Sealed, SessionId, Tail, TimeMs, TokenHash, UploadId, UploadTarget,
-    VaultId, WrappedKey,
+    AccountId, BlobLayout, DocumentId, NodeRole, Role, Sealed, SessionId, Tail, TimeMs, TokenHash, UploadId, UploadTarget, VaultId,
+    WrappedKey,
 };
 
 /// Most bytes of an encoded request.

@@ -11,8 +11,8 @@ use crate::{
     codec::{self, SessionRef},
     keys::{self, Table},
     model::{
-        Account, AccountId, Blob, ClusterRecord, DiskRecord, Document, DocumentId, IdempotencyRecord, NodeRecord, Session, SessionId, Upload,
-        UploadId, Vault, VaultId, Version,
+        Account, AccountId, Blob, ClusterRecord, DiskRecord, Document, DocumentId, IdempotencyRecord, NodeRecord, Session, SessionId,
+        Upload, UploadId, Vault, VaultId, Version,
     },
     store::{Read, StoreError},
 };

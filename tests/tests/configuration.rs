@@ -18,14 +18,13 @@ use std::{
 
 use command::{Running, assert_ended, free_address, kluis, run, said};
 use kluis_chunkstore::{
-    format::label::DiskLabel,
+    format::{label::DiskLabel, record::payload_checksum},
     ids::{ClusterId, DiskId, NodeId},
 };
 use kluis_node::config::{
     raw::SECTIONS,
     schema::{RawIdentity, SectionSpec},
 };
-use xxhash_rust::xxh3::xxh3_64;
 
 /// A setting: section, key, value as TOML.
 type Setting = (&'static str, &'static str, String);
@@ -127,7 +126,9 @@ fn wrong_value(section: &str, key: &str) -> &'static str {
         ("gateway", "public_url") => "\"https://vault.example.org/path\"",
         ("gateway", "connections_per_address") => "100001",
         ("gateway", "body_max") => "\"6 TiB\"",
-        ("gateway" | "keys" | "identity", "certificate_file" | "key_file" | "file" | "module" | "pin_file" | "ca_file") => "\"/does/not/exist\"",
+        ("gateway" | "keys" | "identity", "certificate_file" | "key_file" | "file" | "module" | "pin_file" | "ca_file") => {
+            "\"/does/not/exist\""
+        }
         ("identity", "client_key_file" | "encryption_key_file") => "\"/does/not/exist\"",
         ("keys", "master") => "\"pkcs12\"",
         ("keys" | "identity", "token_label" | "key_label" | "client_id" | "national_number_claim" | "roles_claim") => "\"\"",
@@ -183,7 +184,8 @@ fn every_field_wrong_in_turn_is_named_with_its_file_and_line() {
 fn what_is_missing_is_said_all_at_once() {
     let files = Files::new();
     let output = check(&files.write(&[]));
-    let needed = ["node.dir", "listen.quic", "listen.admin", "gateway.identity.name", "gateway.identity.issuer", "gateway.identity.client_id"];
+    let needed =
+        ["node.dir", "listen.quic", "listen.admin", "gateway.identity.name", "gateway.identity.issuer", "gateway.identity.client_id"];
     assert_ended(&output, 2, &needed);
     assert_ended(&check(&files.path("not-there")), 2, &["cannot be read"]);
     fs::write(files.path("long"), " ".repeat((1 << 20) + 1)).unwrap();
@@ -216,9 +218,14 @@ fn unknown_names_are_refused_with_the_nearest() {
     let output = kluis().args(["config", "check"]).arg(&right).env("KLUIS_RAFT_HEARTBEAT", "soon").output().unwrap();
     assert_ended(&output, 2, &["$KLUIS_RAFT_HEARTBEAT: raft.heartbeat: "]);
     // Variables of the client's commands and of other programs are not ours.
-    let output = kluis().args(["config", "check"]).arg(&right).env("KLUIS_TOKEN", "t").env("KLUIS_GATEWAY", "https://127.0.0.1:1").output().unwrap();
+    let output =
+        kluis().args(["config", "check"]).arg(&right).env("KLUIS_TOKEN", "t").env("KLUIS_GATEWAY", "https://127.0.0.1:1").output().unwrap();
     assert_ended(&output, 0, &["is right"]);
-    assert_ended(&run(["node", "run", "--set", "storage.queu_bytes=1 MiB", "--config", &right.display().to_string()]), 2, &["--set: storage.queu_bytes"]);
+    assert_ended(
+        &run(["node", "run", "--set", "storage.queu_bytes=1 MiB", "--config", &right.display().to_string()]),
+        2,
+        &["--set: storage.queu_bytes"],
+    );
     assert_ended(&run(["node", "run", "--set", "storage", "--config", &right.display().to_string()]), 2, &["section.key=value"]);
 }
 
@@ -254,7 +261,13 @@ fn flags_go_over_the_environment_over_the_file_over_defaults() {
 fn secrets_that_others_can_read_are_refused_with_what_to_do() {
     let files = Files::new();
     let good = files.complete();
-    for (section, key) in [("keys", "file"), ("keys", "pin_file"), ("gateway", "key_file"), ("identity", "client_key_file"), ("identity", "encryption_key_file")] {
+    for (section, key) in [
+        ("keys", "file"),
+        ("keys", "pin_file"),
+        ("gateway", "key_file"),
+        ("identity", "client_key_file"),
+        ("identity", "encryption_key_file"),
+    ] {
         for mode in [0o640, 0o604, 0o660] {
             fs::set_permissions(files.path("open"), fs::Permissions::from_mode(mode)).unwrap();
             let mut settings = good.clone();
@@ -279,7 +292,11 @@ fn the_parts_of_a_demo_are_refused_outside_loopback() {
             _ => (section, key, value),
         })
         .collect();
-    assert_ended(&check(&files.write(&settings)), 2, &["clock.offset_file: is only accepted", "demo.embedded: is only accepted", "2 to mend"]);
+    assert_ended(
+        &check(&files.write(&settings)),
+        2,
+        &["clock.offset_file: is only accepted", "demo.embedded: is only accepted", "2 to mend"],
+    );
 }
 
 /// A cluster of one node with `disks` disks; its configuration.
@@ -288,7 +305,21 @@ fn single_node(files: &Files, disks: usize) -> PathBuf {
     let (dir, operator) = (files.path("node").display().to_string(), files.path("operator").display().to_string());
     let paths: Vec<String> = (1..=disks).map(|n| files.path(&format!("d{n}")).display().to_string()).collect();
     let made = run([
-        "cluster", "init", "--name", "test", "--site", "dc1", "--dir", &dir, "--operator-dir", &operator, "--quic", &quic, "--admin", &admin, "--disks",
+        "cluster",
+        "init",
+        "--name",
+        "test",
+        "--site",
+        "dc1",
+        "--dir",
+        &dir,
+        "--operator-dir",
+        &operator,
+        "--quic",
+        &quic,
+        "--admin",
+        &admin,
+        "--disks",
         &paths.join(","),
     ]);
     assert_ended(&made, 0, &[]);
@@ -303,11 +334,16 @@ fn a_node_that_must_not_run_says_why_by_its_exit_code() {
     let wrong = files.write_text("[node]\ndir = 1\n");
     assert_ended(&run(["node", "run", "--config", &wrong.display().to_string()]), 2, &["node.dir: ", "listen.quic: "]);
 
-    let nobody = files.write_text(&format!("[node]\ndir = {}\n[listen]\nquic = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:2\"\n", files.quoted("empty")));
+    let nobody =
+        files.write_text(&format!("[node]\ndir = {}\n[listen]\nquic = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:2\"\n", files.quoted("empty")));
     assert_ended(&run(["node", "run", "--config", &nobody.display().to_string()]), 4, &["is not a member of a cluster", "kluis node join"]);
 
     let config = single_node(&files, 1).display().to_string();
-    assert_ended(&run(["node", "run", "--config", &config, "--set", "node.site=dc2"]), 4, &["node.site is dc2, but this node joined at dc1"]);
+    assert_ended(
+        &run(["node", "run", "--config", &config, "--set", "node.site=dc2"]),
+        4,
+        &["node.site is dc2, but this node joined at dc1"],
+    );
     // Another node's certificate, or none, in its identity.
     let certificate = files.path("node/identity/node.pem");
     let own = fs::read(&certificate).unwrap();
@@ -327,7 +363,7 @@ fn a_node_that_must_not_run_says_why_by_its_exit_code() {
 fn with_version(label: &DiskLabel, version: u16) -> Vec<u8> {
     let mut bytes = label.encode().to_vec();
     bytes[8..10].copy_from_slice(&version.to_le_bytes());
-    let sum = xxh3_64(&bytes[..4_088]);
+    let sum = payload_checksum(&bytes[..4_088]);
     bytes[4_088..].copy_from_slice(&sum.to_le_bytes());
     bytes
 }
@@ -360,8 +396,12 @@ fn a_disk_that_is_not_this_nodes_is_named_and_the_rest_is_used() {
 
     let mut node = Running::start(&config, &files.path("log"));
     node.wait_for_line("the node to be started", |line| line.contains("\"started\""));
-    let refused: Vec<serde_json::Value> =
-        node.log().lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|line: &serde_json::Value| line["code"] == "DISK_REFUSED").collect();
+    let refused: Vec<serde_json::Value> = node
+        .log()
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|line: &serde_json::Value| line["code"] == "DISK_REFUSED")
+        .collect();
     let why = |disk: usize| -> Option<String> {
         let path = files.path(&format!("d{disk}")).display().to_string();
         refused.iter().find(|line| line["path"] == path.as_str()).map(|line| line["why"].as_str().unwrap_or_default().to_owned())
@@ -402,7 +442,12 @@ fn the_example_is_what_the_documentation_says() {
     for section in SECTIONS.into_iter().chain([&RawIdentity::SPEC]) {
         assert!(text.contains(&heading(section.name)), "{}", section.name);
         for key in section.keys {
-            assert!(text.lines().any(|line| line.trim_start_matches('#').starts_with(&format!("{} = ", key.key))), "{}.{}", section.name, key.key);
+            assert!(
+                text.lines().any(|line| line.trim_start_matches('#').starts_with(&format!("{} = ", key.key))),
+                "{}.{}",
+                section.name,
+                key.key
+            );
         }
     }
 }

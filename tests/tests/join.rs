@@ -26,7 +26,21 @@ const PREFIX: &str = "kluis1.";
 /// A new token of the cluster, with what is said about it.
 fn issued(cluster: &Cluster, site: &str) -> Value {
     let dir = cluster.path().display().to_string();
-    let made = cluster.kluis(&["--output", "json", "node", "token", "create", "--site", site, "--roles", "metadata,chunk", "--lifetime", "1h", "--dir", &dir]);
+    let made = cluster.kluis(&[
+        "--output",
+        "json",
+        "node",
+        "token",
+        "create",
+        "--site",
+        site,
+        "--roles",
+        "metadata,chunk",
+        "--lifetime",
+        "1h",
+        "--dir",
+        &dir,
+    ]);
     assert!(made.status.success(), "{}", said(&made));
     serde_json::from_slice(&made.stdout).unwrap()
 }
@@ -71,7 +85,22 @@ impl Machine {
         fs::write(&file, token).unwrap();
         let (dir, file) = (self.node().display().to_string(), file.display().to_string());
         let disks = self.disks().join(",");
-        run(["--output", "json", "node", "join", "--dir", &dir, "--token-file", &file, "--quic", &self.quic, "--admin", &self.admin, "--disks", &disks])
+        run([
+            "--output",
+            "json",
+            "node",
+            "join",
+            "--dir",
+            &dir,
+            "--token-file",
+            &file,
+            "--quic",
+            &self.quic,
+            "--admin",
+            &self.admin,
+            "--disks",
+            &disks,
+        ])
     }
 
     /// Nothing of a member is there: the next attempt starts from nothing.
@@ -123,7 +152,12 @@ async fn cluster_refuses_tokens_that_are_used_foreign_forged_or_too_old() {
     });
     let cases: [(&str, String, i32, &str); 8] = [
         ("used", good, 4, "join_refused: the token is unknown, used or withdrawn"),
-        ("forged", altered(&fresh, |content| content["secret"] = BASE64_URL_SAFE_NO_PAD.encode([7_u8; 32]).into()), 4, "join_refused: the token is unknown"),
+        (
+            "forged",
+            altered(&fresh, |content| content["secret"] = BASE64_URL_SAFE_NO_PAD.encode([7_u8; 32]).into()),
+            4,
+            "join_refused: the token is unknown",
+        ),
         ("short", altered(&fresh, |content| content["secret"] = "AAAA".into()), 4, "join_refused: the token is unknown"),
         ("for-another-site", altered(&fresh, |content| content["site"] = "dc3".into()), 4, "join_refused: the token is for site dc2"),
         ("with-an-unknown-field", altered(&fresh, |content| content["role"] = "gateway".into()), 4, "join_refused: this is no join token"),
@@ -241,7 +275,21 @@ fn init_and_join_write_nothing_over() {
     let init = |dir: &str, operator: &str, disks: &str| {
         let (dir, operator, disks) = (path(dir), path(operator), path(disks));
         run([
-            "cluster", "init", "--name", "test", "--site", "dc1", "--dir", &dir, "--operator-dir", &operator, "--quic", &quic, "--admin", &admin, "--disks",
+            "cluster",
+            "init",
+            "--name",
+            "test",
+            "--site",
+            "dc1",
+            "--dir",
+            &dir,
+            "--operator-dir",
+            &operator,
+            "--quic",
+            &quic,
+            "--admin",
+            &admin,
+            "--disks",
             &disks,
         ])
     };

@@ -74,7 +74,7 @@ async fn cluster_serves_documents_under_a_rain_of_garbage_datagrams() {
     // At least a few rounds, and on for as long as it rains.
     while stored.len() < 10 || storms.iter().any(|storm| !storm.is_finished()) {
         let seed = stored.len() as u64;
-        let body = content(seed, if seed % 2 == 0 { 3_000 } else { 1_500_000 });
+        let body = content(seed, if seed.is_multiple_of(2) { 3_000 } else { 1_500_000 });
         let document = api.put(&format!("rain {seed}"), body.clone()).await.expect("stored in the rain");
         assert!(api.get(&document.id).await.expect("read in the rain") == body, "document {seed} changed");
         stored.push((document.id, body));

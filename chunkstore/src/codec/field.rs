@@ -37,11 +37,8 @@ pub fn invert(a: u8) -> u8 {
 /// The inverse of a square matrix by Gauss-Jordan elimination; `None` if it has none.
 pub fn invert_matrix(rows: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
     let n = rows.len();
-    let mut work: Vec<Vec<u8>> = rows
-        .iter()
-        .enumerate()
-        .map(|(i, row)| row.iter().copied().chain((0..n).map(|j| u8::from(i == j))).collect())
-        .collect();
+    let mut work: Vec<Vec<u8>> =
+        rows.iter().enumerate().map(|(i, row)| row.iter().copied().chain((0..n).map(|j| u8::from(i == j))).collect()).collect();
     for column in 0..n {
         let pivot = (column..n).find(|&r| work.get(r).and_then(|row| row.get(column)).is_some_and(|&x| x != 0))?;
         work.swap(column, pivot);

@@ -82,9 +82,7 @@ fn write_steps(shared: &Shared, next_sequence: u64, next_segment: u32) -> Result
         }
     }
     file.sync().map_err(|e| Trouble::of("syncing the index", e))?;
-    files
-        .rename(&temporary, &shared.dir.join(INDEX_FILE))
-        .map_err(|e| Trouble::of("putting the index in place", e))?;
+    files.rename(&temporary, &shared.dir.join(INDEX_FILE)).map_err(|e| Trouble::of("putting the index in place", e))?;
     files.sync_dir(&shared.dir).map_err(|e| Trouble::of("syncing the directory", e))?;
     Counters::add(&shared.counters.checkpoints, 1);
     Ok(())

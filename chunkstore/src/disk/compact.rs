@@ -96,13 +96,7 @@ pub(crate) async fn step(disk: &Disk) -> Result<CompactReport, DiskError> {
     Ok(report)
 }
 
-async fn read(
-    disk: &Disk,
-    file: Arc<dyn File>,
-    seed: u64,
-    key: ShardKey,
-    location: Location,
-) -> Result<Option<Bytes>, DiskError> {
+async fn read(disk: &Disk, file: Arc<dyn File>, seed: u64, key: ShardKey, location: Location) -> Result<Option<Bytes>, DiskError> {
     let work = move || reader::read_record(&*file, seed, key, &location);
     match disk.shared.env.run_blocking(work).await.map_err(|_| DiskError::Closed)? {
         Ok(payload) => Ok(Some(payload)),
@@ -134,8 +128,7 @@ async fn tombstones(disk: &Disk, file: Arc<dyn File>, file_bytes: u64, seed: u64
         scan::scan(&*file, file_bytes, seed, segment::HEADER_BYTES, &mut visit).map(|_| (buried, rotten))
     };
     let found = disk.shared.env.run_blocking(work).await.map_err(|_| DiskError::Closed)?;
-    let (buried, rotten) =
-        found.map_err(|e| DiskError::Io { during: "reading a segment to compact it", error: Arc::new(e) })?;
+    let (buried, rotten) = found.map_err(|e| DiskError::Io { during: "reading a segment to compact it", error: Arc::new(e) })?;
     let index = disk.shared.index();
     let still_buries = |(key, sequence, _): &(ShardKey, u64, u64)| {
         // A newer record of the key outranks whatever the tombstone buries, and has its own one day.

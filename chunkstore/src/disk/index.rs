@@ -33,10 +33,7 @@ impl Packed {
         blob.copy_from_slice(&self.0[..16]);
         let mut index = [0; 4];
         index.copy_from_slice(&self.0[16..20]);
-        ShardKey {
-            chunk: ChunkId { blob: BlobId(u128::from_be_bytes(blob)), index: u32::from_be_bytes(index) },
-            shard: self.0[20],
-        }
+        ShardKey { chunk: ChunkId { blob: BlobId(u128::from_be_bytes(blob)), index: u32::from_be_bytes(index) }, shard: self.0[20] }
     }
 }
 
@@ -167,8 +164,7 @@ impl Index {
 
     /// All shards of a segment, in the order of their records.
     pub(crate) fn in_segment(&self, number: u32) -> Vec<(ShardKey, Location)> {
-        let mut found: Vec<_> =
-            self.shards.iter().filter(|(_, l)| l.segment == number).map(|(p, l)| (p.key(), *l)).collect();
+        let mut found: Vec<_> = self.shards.iter().filter(|(_, l)| l.segment == number).map(|(p, l)| (p.key(), *l)).collect();
         found.sort_unstable_by_key(|(_, location)| location.offset);
         found
     }

@@ -78,9 +78,7 @@ pub(crate) fn read_label(files: &dyn FileSystem, dir: &Path) -> Result<Option<Di
 
 fn version_error(error: FormatError) -> Option<OpenError> {
     match error {
-        FormatError::Version { found, supported } if found < FORMAT_VERSION => {
-            Some(OpenError::OldFormat { found, supported })
-        }
+        FormatError::Version { found, supported } if found < FORMAT_VERSION => Some(OpenError::OldFormat { found, supported }),
         FormatError::Version { found, supported } => Some(OpenError::NewFormat { found, supported }),
         _ => None,
     }
@@ -224,12 +222,9 @@ impl Rebuild {
 
     /// The index, and the keys that should be in it and are not.
     fn finish(self) -> (Index, BTreeSet<ShardKey>) {
-        let mut suspects: BTreeSet<_> =
-            self.gone.iter().filter(|(_, gone)| matches!(gone, Gone::Rotten(_))).map(|(key, _)| *key).collect();
+        let mut suspects: BTreeSet<_> = self.gone.iter().filter(|(_, gone)| matches!(gone, Gone::Rotten(_))).map(|(key, _)| *key).collect();
         let index = self.index;
-        suspects.extend(
-            self.torn.into_iter().filter(|key| index.find(*key).is_none() && !self.gone.contains_key(key)),
-        );
+        suspects.extend(self.torn.into_iter().filter(|key| index.find(*key).is_none() && !self.gone.contains_key(key)));
         (index, suspects)
     }
 }
@@ -239,8 +234,7 @@ pub(crate) fn load(env: &Env, dir: &Path, label: &DiskLabel, options: &DiskOptio
     let files = &*env.files;
     let mut state = read_failure(files, dir);
     let names = files.list(dir).map_err(io_error("listing the directory"))?;
-    let numbers: BTreeSet<u32> =
-        names.iter().filter_map(|name| segment::parse_file_name(name.to_str()?)).collect();
+    let numbers: BTreeSet<u32> = names.iter().filter_map(|name| segment::parse_file_name(name.to_str()?)).collect();
     let mut rebuild = Rebuild::default();
     let mut next_sequence = 1;
     let mut damaged_places = 0;

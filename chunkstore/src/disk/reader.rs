@@ -24,12 +24,7 @@ pub(crate) enum ReadError {
 }
 
 /// The payload at `location`; `seed` is that of its segment.
-pub(crate) fn read_record(
-    file: &dyn File,
-    seed: u64,
-    key: ShardKey,
-    location: &Location,
-) -> Result<Bytes, ReadError> {
+pub(crate) fn read_record(file: &dyn File, seed: u64, key: ShardKey, location: &Location) -> Result<Bytes, ReadError> {
     let len = usize::try_from(location.len).map_err(|_| ReadError::Corrupt)?;
     let mut bytes = vec![0; HEADER_BYTES + len];
     file.read_at(u64::from(location.offset), &mut bytes).map_err(|error| match error.kind() {

@@ -49,13 +49,7 @@ pub(crate) struct Scan {
 ///
 /// # Errors
 /// When the file cannot be read for another reason than a bad medium.
-pub(crate) fn scan(
-    file: &dyn File,
-    len: u64,
-    seed: u64,
-    from: u64,
-    visit: &mut dyn FnMut(Found),
-) -> io::Result<Scan> {
+pub(crate) fn scan(file: &dyn File, len: u64, seed: u64, from: u64, visit: &mut dyn FnMut(Found)) -> io::Result<Scan> {
     let len = len.min(segment::MAX_SEGMENT_BYTES);
     let mut window = Window { file, len, start: 0, bytes: Vec::new() };
     let mut position = from.max(segment::HEADER_BYTES);
@@ -108,9 +102,8 @@ pub(crate) fn scan(
         records_end = next;
         position = next;
     }
-    result.clean = result.end == records_end
-        && result.end.is_multiple_of(BLOCK as u64)
-        && last_damage.is_none_or(|at| at < result.last_batch);
+    result.clean =
+        result.end == records_end && result.end.is_multiple_of(BLOCK as u64) && last_damage.is_none_or(|at| at < result.last_batch);
     Ok(result)
 }
 

@@ -97,8 +97,7 @@ impl Health {
 }
 
 /// Upper bounds of the histogram of sync times, in microseconds; a last bucket has no bound.
-pub const SYNC_BUCKETS_US: [u64; 12] =
-    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_500_000];
+pub const SYNC_BUCKETS_US: [u64; 12] = [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_500_000];
 
 /// Counters since the disk was opened.
 #[derive(Debug, Default)]

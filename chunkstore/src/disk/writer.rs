@@ -56,15 +56,38 @@ pub(crate) enum CopyRecord {
 }
 
 pub(crate) enum Op {
-    Put { key: ShardKey, payload: Bytes, checksum: u64, written_ms: u64, done: Answer },
-    Delete { keys: Vec<ShardKey>, written_ms: u64, done: Answer },
+    Put {
+        key: ShardKey,
+        payload: Bytes,
+        checksum: u64,
+        written_ms: u64,
+        done: Answer,
+    },
+    Delete {
+        keys: Vec<ShardKey>,
+        written_ms: u64,
+        done: Answer,
+    },
     /// Buries every record of the key up to `sequence`; the index has dropped it already.
-    Forget { key: ShardKey, sequence: u64, written_ms: u64 },
-    Copy { records: Vec<CopyRecord>, done: Answer },
+    Forget {
+        key: ShardKey,
+        sequence: u64,
+        written_ms: u64,
+    },
+    Copy {
+        records: Vec<CopyRecord>,
+        done: Answer,
+    },
     /// Removes a segment that has nothing live.
-    Remove { segment: u32, done: Answer },
+    Remove {
+        segment: u32,
+        done: Answer,
+    },
     /// Ends the writer, with or without a checkpoint.
-    Stop { checkpoint: bool, done: oneshot::Sender<()> },
+    Stop {
+        checkpoint: bool,
+        done: oneshot::Sender<()>,
+    },
 }
 
 impl Op {
@@ -449,10 +472,7 @@ impl Writer {
         let at = u32::try_from(offset).map_err(|_| range())?;
         self.buffer.push(&RecordHeader::padding(start, padding).encode(seed, at));
         self.buffer.pad_to(all_len);
-        active
-            .file
-            .write_at(active.end, self.buffer.as_slice())
-            .map_err(|e| Trouble::of("writing a batch", e))?;
+        active.file.write_at(active.end, self.buffer.as_slice()).map_err(|e| Trouble::of("writing a batch", e))?;
         let began = Instant::now();
         active.file.sync().map_err(|e| Trouble::of("syncing a batch", e))?;
         let counters = &self.shared.counters;

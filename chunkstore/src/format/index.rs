@@ -152,12 +152,7 @@ impl Preamble {
             .chunks_exact(COVERED_BYTES)
             .map(|c| Ok(Covered { number: u32_at(c, 0)?, end: u64_at(c, 8)?, tombstones: u64_at(c, 16)? }))
             .collect::<Result<_, FormatError>>()?;
-        Ok(Self {
-            disk: DiskId(u128_at(&head, 16)?),
-            next_sequence: u64_at(&head, 32)?,
-            next_segment: u32_at(&head, 40)?,
-            covered,
-        })
+        Ok(Self { disk: DiskId(u128_at(&head, 16)?), next_sequence: u64_at(&head, 32)?, next_segment: u32_at(&head, 40)?, covered })
     }
 }
 

@@ -59,11 +59,7 @@ impl DiskLabel {
         if node == 0 {
             return Err(FormatError::Field("node"));
         }
-        Ok(Self {
-            cluster: ClusterId(u128_at(block, 16)?),
-            node: NodeId(node),
-            disk: DiskId(u128_at(block, 48)?),
-        })
+        Ok(Self { cluster: ClusterId(u128_at(block, 16)?), node: NodeId(node), disk: DiskId(u128_at(block, 48)?) })
     }
 }
 
@@ -90,10 +86,7 @@ mod tests {
         };
         assert_eq!(DiskLabel::decode(&old), Ok(label));
         assert_eq!(label.encode(), old);
-        assert_eq!(
-            DiskLabel::decode(&label.encode_as(7)),
-            Err(FormatError::Version { found: 7, supported: FORMAT_VERSION })
-        );
+        assert_eq!(DiskLabel::decode(&label.encode_as(7)), Err(FormatError::Version { found: 7, supported: FORMAT_VERSION }));
     }
 
     proptest! {

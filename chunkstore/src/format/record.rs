@@ -164,10 +164,7 @@ impl RecordHeader {
         Ok(Self {
             kind,
             first,
-            key: ShardKey {
-                chunk: ChunkId { blob: BlobId(u128_at(&header, 8)?), index: u32_at(&header, 24)? },
-                shard: header[6],
-            },
+            key: ShardKey { chunk: ChunkId { blob: BlobId(u128_at(&header, 8)?), index: u32_at(&header, 24)? }, shard: header[6] },
             len: u32_at(&header, 28)?,
             sequence: u64_at(&header, 32)?,
             written_ms: u64_at(&header, 40)?,
@@ -183,7 +180,7 @@ fn header_checksum(header: &[u8; HEADER_BYTES], seed: u64, offset: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{prop_assert, prop_assert_eq, prop_oneof, proptest, Just};
+    use proptest::prelude::{Just, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
     use super::*;
 

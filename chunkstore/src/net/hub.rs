@@ -137,7 +137,13 @@ impl Hub {
     ///
     /// # Errors
     /// The socket cannot be bound or the identity does not work.
-    pub fn start(env: &Env, identity: &NodeIdentity, listen: SocketAddr, handler: Arc<dyn PeerHandler>, options: HubOptions) -> std::io::Result<Arc<Self>> {
+    pub fn start(
+        env: &Env,
+        identity: &NodeIdentity,
+        listen: SocketAddr,
+        handler: Arc<dyn PeerHandler>,
+        options: HubOptions,
+    ) -> std::io::Result<Arc<Self>> {
         let endpoint = endpoint::open(env, identity, listen)?;
         let hub = Arc::new(Self {
             own: identity.name.clone(),
@@ -228,7 +234,13 @@ impl Hub {
     ///
     /// # Errors
     /// [`NetError`]; after `Timeout` or `Broken` the request may have been carried out.
-    pub async fn call(&self, node: NodeId, request: &PeerRequest, body: Bytes, deadline: Duration) -> Result<(PeerAnswer, Bytes), NetError> {
+    pub async fn call(
+        &self,
+        node: NodeId,
+        request: &PeerRequest,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<(PeerAnswer, Bytes), NetError> {
         let connection = self.connection(node).ok_or(NetError::NotConnected(node))?;
         let exchange = async {
             let (mut send, mut recv) = connection.open_bi().await.map_err(|e| MessageError::Lost(e.to_string()))?;
@@ -246,7 +258,14 @@ impl Hub {
     ///
     /// # Errors
     /// [`NetError`], also when `body` ends early.
-    pub async fn stream(&self, node: NodeId, header: Bytes, body: &mut (dyn AsyncRead + Send + Unpin), len: u64, deadline: Duration) -> Result<Bytes, NetError> {
+    pub async fn stream(
+        &self,
+        node: NodeId,
+        header: Bytes,
+        body: &mut (dyn AsyncRead + Send + Unpin),
+        len: u64,
+        deadline: Duration,
+    ) -> Result<Bytes, NetError> {
         let connection = self.connection(node).ok_or(NetError::NotConnected(node))?;
         let end = Instant::now() + deadline;
         let exchange = async {
@@ -360,9 +379,7 @@ async fn dial(hub: &Arc<Hub>, peer: &PeerAddress) -> Result<(Hello, Connection),
         let request = PeerRequest::Hello(hub.handler.hello(peer.node));
         message::send(&mut send, FrameKind::Request, &request, Bytes::new()).await.map_err(|e| e.to_string())?;
         match message::receive_answer(&mut recv).await {
-            Ok((PeerAnswer::Welcome(hello), _)) if hello.node == peer.node => {
-                hub.handler.admit(&hello).map(|()| hello)
-            }
+            Ok((PeerAnswer::Welcome(hello), _)) if hello.node == peer.node => hub.handler.admit(&hello).map(|()| hello),
             Ok(_) => Err("the peer answered the hello with something else".to_owned()),
             Err(error) => Err(error.to_string()),
         }

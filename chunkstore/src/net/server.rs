@@ -45,7 +45,13 @@ pub(super) async fn serve(connection: Connection, from: NodeId, handler: Arc<dyn
     }
 }
 
-async fn serve_one(mut send: SendStream, mut recv: RecvStream, from: NodeId, handler: &dyn PeerHandler, room: &Semaphore) -> Result<(), MessageError> {
+async fn serve_one(
+    mut send: SendStream,
+    mut recv: RecvStream,
+    from: NodeId,
+    handler: &dyn PeerHandler,
+    room: &Semaphore,
+) -> Result<(), MessageError> {
     let late = |_: Elapsed| MessageError::Lost("the request was not whole in time".into());
     let received = timeout(RECEIVE_DEADLINE, receive(&mut recv, room)).await.map_err(late)?;
     let result = match received {

@@ -143,7 +143,12 @@ impl Placer {
         let sites: Vec<Candidate<&PlacerSite>> = self
             .sites
             .iter()
-            .map(|s| Candidate { item: s, wait: -natural_log(unit(mix(base, s.hash))), weight: s.weight, capacity: s.disks.min(self.site_cap) })
+            .map(|s| Candidate {
+                item: s,
+                wait: -natural_log(unit(mix(base, s.hash))),
+                weight: s.weight,
+                capacity: s.disks.min(self.site_cap),
+            })
             .collect();
         let counts = draw(&sites, self.code.n());
         let placed: usize = counts.iter().sum();

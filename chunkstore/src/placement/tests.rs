@@ -155,8 +155,10 @@ fn an_equal_cluster_is_even_and_the_function_is_pinned() {
         assert!((load / 50_000.0 - 1.0).abs() < 0.05, "{disk}: {load}");
     }
     // Data written by one version of the program is found by the next: the function must never change.
-    let pinned: Vec<String> =
-        place(&t, ChunkId { blob: BlobId(42), index: 7 }, Code::STANDARD, &Avoid::nothing()).iter().map(|(_, d)| d.to_string()[..4].to_owned()).collect();
+    let pinned: Vec<String> = place(&t, ChunkId { blob: BlobId(42), index: 7 }, Code::STANDARD, &Avoid::nothing())
+        .iter()
+        .map(|(_, d)| d.to_string()[..4].to_owned())
+        .collect();
     assert_eq!(pinned.join(" "), PINNED);
 }
 

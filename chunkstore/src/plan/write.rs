@@ -126,7 +126,13 @@ mod tests {
     /// Every subset of synced shards of a nine-shard chunk over three sites: the rule against its meaning.
     #[test]
     fn durable_means_that_any_site_may_burn_for_all_subsets() {
-        for (code, spread) in [(Code::STANDARD, vec![3, 3, 3]), (Code::STANDARD, vec![5, 4]), (Code::SMALL, vec![2, 2, 1]), (Code::SMALL, vec![3, 2]), (Code::DENSE, vec![4, 4, 4])] {
+        for (code, spread) in [
+            (Code::STANDARD, vec![3, 3, 3]),
+            (Code::STANDARD, vec![5, 4]),
+            (Code::SMALL, vec![2, 2, 1]),
+            (Code::SMALL, vec![3, 2]),
+            (Code::DENSE, vec![4, 4, 4]),
+        ] {
             let sites: Vec<usize> = spread.iter().enumerate().flat_map(|(s, &n)| vec![s; n]).collect();
             for synced in 0u32..1 << code.n() {
                 let mut plan = WritePlan::new(code, (0u8..).zip(sites.iter().map(|&s| site(s))));

@@ -121,12 +121,8 @@ pub async fn callback(State(gateway): State<Arc<Gateway>>, RawQuery(query): RawQ
     let (token, account, expires_ms) = sign_in(&gateway, &identity).await?;
     let text = token.to_text();
     let mut response = if identity.return_json {
-        let body = SignedIn {
-            token: text.to_string(),
-            token_type: "Bearer",
-            expires_at: rfc3339(expires_ms),
-            account: account.to_string(),
-        };
+        let body =
+            SignedIn { token: text.to_string(), token_type: "Bearer", expires_at: rfc3339(expires_ms), account: account.to_string() };
         Json(body).into_response()
     } else {
         let mut response = StatusCode::SEE_OTHER.into_response();

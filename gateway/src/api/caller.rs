@@ -45,11 +45,8 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
         let limits = gateway.limits();
-        let address = parts
-            .extensions
-            .get::<Peer>()
-            .map(|peer| peer.0)
-            .filter(|address| !(limits.loopback_exempt && address.is_loopback()));
+        let address =
+            parts.extensions.get::<Peer>().map(|peer| peer.0).filter(|address| !(limits.loopback_exempt && address.is_loopback()));
         let now_ms = gateway.clock.now_ms();
         if address.is_some_and(|a| gateway.guards.is_throttled(a, now_ms, limits.bad_tokens_per_minute)) {
             return Err(Problem::new(Code::TooManyRequests, "too many bad tokens came from this address"));

@@ -21,9 +21,7 @@ use kluis_raft::{
 use super::{
     Caller, Gateway,
     deliver::{self, Source},
-    documents::{
-        DocumentView, REPR_DIGEST, announced, answer, etag, field, find, header_value, is_unchanged, not_modified, require_match,
-    },
+    documents::{DocumentView, REPR_DIGEST, announced, answer, etag, field, find, header_value, is_unchanged, not_modified, require_match},
     ingest::{self, Plan},
     name::{Label, MediaType},
     params::Params,
@@ -73,7 +71,8 @@ pub async fn read(
         return not_modified(&tag);
     }
     let label = vault.open_label(document.id, &document.name)?;
-    let range = field(&headers, &header::RANGE)?.filter(|_| matches!(field(&headers, &header::IF_RANGE), Ok(r) if if_range_matches(r, &tag)));
+    let range =
+        field(&headers, &header::RANGE)?.filter(|_| matches!(field(&headers, &header::IF_RANGE), Ok(r) if if_range_matches(r, &tag)));
     let size = version.size;
     let selection = select(range, size, gateway.limits().ranges_max).map_err(|e| range_problem(e, size))?;
     let (parts, is_partial) = match selection {

@@ -306,7 +306,12 @@ fn page_limit(gateway: &Gateway, params: &Params) -> Result<usize, Problem> {
 }
 
 /// A page with its Link header.
-fn paged<T: Serialize>(path: &str, limit: usize, next: Option<String>, page: impl FnOnce(Option<String>) -> T) -> Result<Response, Problem> {
+fn paged<T: Serialize>(
+    path: &str,
+    limit: usize,
+    next: Option<String>,
+    page: impl FnOnce(Option<String>) -> T,
+) -> Result<Response, Problem> {
     let link = next.as_ref().map(|cursor| format!("<{path}?limit={limit}&cursor={cursor}>; rel=\"next\""));
     let mut response = Json(page(next)).into_response();
     if let Some(link) = link {
@@ -424,9 +429,7 @@ pub async fn delete(
 ) -> Result<StatusCode, Problem> {
     let (vault, document) = find(&gateway, &caller, &document).await?;
     require_match(&headers, &etag(&document))?;
-    gateway
-        .propose(Command::DeleteDocument { vault: vault.id(), document: document.id, revision: document.revision })
-        .await?;
+    gateway.propose(Command::DeleteDocument { vault: vault.id(), document: document.id, revision: document.revision }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -409,7 +409,14 @@ async fn extend(gateway: &Gateway, upload: &Upload, reserved: u64, needed: u64) 
     }
 }
 
-pub(super) async fn commit(gateway: &Gateway, upload: &Upload, sink: &ChunkSink, size: u64, sha256: [u8; 32], whole: bool) -> Result<Document, Problem> {
+pub(super) async fn commit(
+    gateway: &Gateway,
+    upload: &Upload,
+    sink: &ChunkSink,
+    size: u64,
+    sha256: [u8; 32],
+    whole: bool,
+) -> Result<Document, Problem> {
     let chunks = chunk_count(size, upload.chunk_bytes).ok_or_else(|| Problem::internal("more chunks than a blob has"))?;
     let command = CommitUpload {
         upload: upload.id,

@@ -8,8 +8,8 @@
 use std::fmt;
 
 use serde::{
-    de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
     Deserializer,
+    de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
@@ -151,7 +151,8 @@ mod tests {
         assert!(unknown.errors[0].detail.contains("nmae"), "{unknown:?}");
         assert_eq!(refused(&format!("{}1{}", "[".repeat(60_000), "]".repeat(60_000))).code, Code::JsonTooDeep);
         assert_eq!(refused(r#"{"a":{"b":{"c":{"d":{}}}}}"#).code, Code::JsonTooDeep);
-        for bad in ["", "{", "{}", "{} {}", "null", r#"{"name": 1}"#, "{\"name\": \"\u{1}\"}", r#"{"name":"a","length":-1}"#, "\u{feff}{}"] {
+        for bad in ["", "{", "{}", "{} {}", "null", r#"{"name": 1}"#, "{\"name\": \"\u{1}\"}", r#"{"name":"a","length":-1}"#, "\u{feff}{}"]
+        {
             assert_eq!(refused(bad).code, Code::BadJson, "{bad}");
         }
     }

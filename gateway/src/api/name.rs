@@ -74,11 +74,7 @@ impl DocumentName {
     /// The value of `Content-Disposition` that has a browser save and never show the document
     /// (RFC 6266, RFC 8187): ASCII only whatever the name.
     pub fn content_disposition(&self) -> String {
-        let plain: String = self
-            .0
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || " ._-()+,=@".contains(c) { c } else { '_' })
-            .collect();
+        let plain: String = self.0.chars().map(|c| if c.is_ascii_alphanumeric() || " ._-()+,=@".contains(c) { c } else { '_' }).collect();
         let mut value = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''");
         for byte in self.0.bytes() {
             if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {

@@ -28,7 +28,9 @@ pub fn base() -> OpenApi {
             InfoBuilder::new()
                 .title("Kluis")
                 .version(env!("CARGO_PKG_VERSION"))
-                .description(Some("A document vault on a three-site storage cluster. Errors are application/problem+json with a stable code."))
+                .description(Some(
+                    "A document vault on a three-site storage cluster. Errors are application/problem+json with a stable code.",
+                ))
                 .license(Some(License::new("Apache-2.0")))
                 .build(),
         )
@@ -113,7 +115,8 @@ pub fn landing() -> Result<Page, Problem> {
 /// # Errors
 /// Never in practice.
 pub fn docs(api: &Value) -> Result<Page, Problem> {
-    let mut html = String::from("<h1>Kluis: the API</h1><p>The same as <a href=\"/v1/openapi.json\">OpenAPI 3.1</a>.</p><h2>Operations</h2>");
+    let mut html =
+        String::from("<h1>Kluis: the API</h1><p>The same as <a href=\"/v1/openapi.json\">OpenAPI 3.1</a>.</p><h2>Operations</h2>");
     let text = |value: &Value, key: &str| escape(value.get(key).and_then(Value::as_str).unwrap_or_default());
     let paths = api.get("paths").and_then(Value::as_object);
     for (path, item) in paths.into_iter().flatten() {
@@ -128,7 +131,12 @@ pub fn docs(api: &Value) -> Result<Page, Problem> {
                 let _ = write!(html, "<tr><th scope=\"row\"><code>{name}</code></th><td>{place}</td><td>{about}</td></tr>");
             }
             for (status, response) in responses.into_iter().flatten() {
-                let _ = write!(html, "<tr><th scope=\"row\">{}</th><td>answer</td><td>{}</td></tr>", escape(status), text(response, "description"));
+                let _ = write!(
+                    html,
+                    "<tr><th scope=\"row\">{}</th><td>answer</td><td>{}</td></tr>",
+                    escape(status),
+                    text(response, "description")
+                );
             }
             html.push_str("</tbody></table>");
         }

@@ -116,7 +116,14 @@ const CHUNKS_PER_ADVANCE: u32 = 16;
 /// # Errors
 /// 409 when the offset is another or somebody else writes; 422 when the whole has another digest than was
 /// announced (the upload is gone then); what a body can fail with.
-pub async fn append(gateway: &Arc<Gateway>, caller: &Caller, vault: &OpenVault, upload: UploadId, offset: u64, body: Body) -> Result<Appended, Problem> {
+pub async fn append(
+    gateway: &Arc<Gateway>,
+    caller: &Caller,
+    vault: &OpenVault,
+    upload: UploadId,
+    offset: u64,
+    body: Body,
+) -> Result<Appended, Problem> {
     let limits = gateway.limits();
     let _place = gateway
         .guards

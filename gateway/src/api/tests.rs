@@ -15,7 +15,7 @@ use kluis_chunkstore::{
     code::Code as Shards,
     env::{Clock, Entropy},
 };
-use kluis_raft::{client::memory::MemoryMetadata, client::Metadata, command::Command, model::Role};
+use kluis_raft::{client::Metadata, client::memory::MemoryMetadata, command::Command, model::Role};
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -204,7 +204,9 @@ fn digest(content: &[u8]) -> [u8; 32] {
 #[tokio::test]
 async fn a_document_goes_in_comes_out_and_goes() {
     let world = World::new().await;
-    for (key, len, code) in [("k0", 0, None), ("k1", 5, Some(Shards::SMALL)), ("k2", 16 * 1024, Some(Shards::SMALL)), ("k3", 2_500_000, Some(Shards::STANDARD))] {
+    for (key, len, code) in
+        [("k0", 0, None), ("k1", 5, Some(Shards::SMALL)), ("k2", 16 * 1024, Some(Shards::SMALL)), ("k3", 2_500_000, Some(Shards::STANDARD))]
+    {
         let content = pattern(len);
         let made = world.upload("a%20b.txt", key, &content).await;
         assert_eq!(made.status, StatusCode::CREATED, "{:?}", made.body);
@@ -297,7 +299,12 @@ async fn ranges() {
     let content = pattern(2_500_000);
     let made = world.upload("r", "k", &content).await;
     let path = format!("{}/content", made.header("location"));
-    for (range, start, end) in [("bytes=0-0", 0, 1), ("bytes=1048570-1048580", 1_048_570, 1_048_581), ("bytes=-7", 2_499_993, 2_500_000), ("bytes=2000000-", 2_000_000, 2_500_000)] {
+    for (range, start, end) in [
+        ("bytes=0-0", 0, 1),
+        ("bytes=1048570-1048580", 1_048_570, 1_048_581),
+        ("bytes=-7", 2_499_993, 2_500_000),
+        ("bytes=2000000-", 2_000_000, 2_500_000),
+    ] {
         let got = world.call("GET", &path, &[("range", range)], "").await;
         assert_eq!((got.status, got.body.as_ref()), (StatusCode::PARTIAL_CONTENT, &content[start..end]), "{range}");
         assert_eq!(got.header("content-range"), format!("bytes {start}-{}/2500000", end - 1));
@@ -338,7 +345,9 @@ async fn tokens_that_are_none_get_one_answer() {
     forged.replace_range(10..11, if &forged[10..11] == "A" { "B" } else { "A" });
     let unknown = crate::auth::token::BearerToken::generate(&TestEntropy).to_text().to_string();
     let mut answers = Vec::new();
-    for header in [None, Some("Bearer x".to_owned()), Some(format!("Bearer {forged}")), Some(format!("Bearer {unknown}")), Some("Basic YTpi".into())] {
+    for header in
+        [None, Some("Bearer x".to_owned()), Some(format!("Bearer {forged}")), Some(format!("Bearer {unknown}")), Some("Basic YTpi".into())]
+    {
         let mut request = Request::builder().uri("/v1/me");
         if let Some(header) = &header {
             request = request.header("authorization", header);
@@ -476,7 +485,8 @@ async fn uploads_that_are_refused_leave_nothing() {
 async fn a_dropped_connection_leaves_nothing() {
     let world = World::new().await;
     let endless = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(pattern(1_500_000)))]).chain_pending();
-    let mut request = world.request("POST", "/v1/documents?name=x").header("idempotency-key", "k").body(Body::from_stream(endless)).unwrap();
+    let mut request =
+        world.request("POST", "/v1/documents?name=x").header("idempotency-key", "k").body(Body::from_stream(endless)).unwrap();
     request.headers_mut().insert("host", http::HeaderValue::from_static("vault.example"));
     let running = tokio::spawn(world.router.clone().oneshot(request));
     while world.quota().await.1 == 0 {
@@ -544,7 +554,8 @@ async fn idempotency_keys() {
 async fn a_running_request_is_not_run_twice() {
     let world = World::new().await;
     let endless = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(pattern(1_500_000)))]).chain_pending();
-    let mut request = world.request("POST", "/v1/documents?name=x").header("idempotency-key", "k").body(Body::from_stream(endless)).unwrap();
+    let mut request =
+        world.request("POST", "/v1/documents?name=x").header("idempotency-key", "k").body(Body::from_stream(endless)).unwrap();
     request.headers_mut().insert("host", http::HeaderValue::from_static("vault.example"));
     let running = tokio::spawn(world.router.clone().oneshot(request));
     while world.quota().await.1 == 0 {
@@ -678,7 +689,10 @@ async fn resumable_uploads_that_are_refused() {
     world.send(foreign, "").await.refused(404, "not_found");
     world.call("POST", "/v1/uploads", &[TUS, ("upload-defer-length", "1")], "").await.refused(400, "bad_header");
     world.call("POST", "/v1/uploads", &[TUS, ("upload-length", "4, 4")], "").await.refused(400, "bad_header");
-    world.call("POST", "/v1/uploads", &[TUS, ("upload-length", "4"), ("upload-metadata", "filename %%%")], "").await.refused(400, "bad_header");
+    world
+        .call("POST", "/v1/uploads", &[TUS, ("upload-length", "4"), ("upload-metadata", "filename %%%")], "")
+        .await
+        .refused(400, "bad_header");
     let evil = format!("filename {}", STANDARD.encode([0xff]));
     world.call("POST", "/v1/uploads", &[TUS, ("upload-length", "4"), ("upload-metadata", &evil)], "").await.refused(400, "bad_name");
     let wrong = tus_begin(&world, 3, &[("repr-digest", &sha256_field_value(&[1; 32]))]).await.header("location").to_owned();
@@ -766,7 +780,9 @@ async fn without_a_majority_nothing_is_guessed() {
     let world = World::new().await;
     let made = world.upload("x", "k", b"x").await;
     world.metadata.set_quorum(false);
-    for (method, uri) in [("GET", "/v1/me".to_owned()), ("GET", made.header("location").to_owned()), ("POST", "/v1/documents?name=y".into())] {
+    for (method, uri) in
+        [("GET", "/v1/me".to_owned()), ("GET", made.header("location").to_owned()), ("POST", "/v1/documents?name=y".into())]
+    {
         let reply = world.call(method, &uri, &[("idempotency-key", "z")], "").await;
         reply.refused(503, "no_quorum");
         reply.header("retry-after");

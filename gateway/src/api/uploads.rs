@@ -248,7 +248,14 @@ async fn begin(
 }
 
 /// Runs [`resume::append`] in a task of its own: what came is noted even if the client goes away.
-async fn append(gateway: &Arc<Gateway>, caller: &Caller, vault: OpenVault, upload: UploadId, offset: u64, body: Body) -> Result<Appended, Problem> {
+async fn append(
+    gateway: &Arc<Gateway>,
+    caller: &Caller,
+    vault: OpenVault,
+    upload: UploadId,
+    offset: u64,
+    body: Body,
+) -> Result<Appended, Problem> {
     let (gateway, caller) = (Arc::clone(gateway), caller.clone());
     let task = tokio::spawn(async move { resume::append(&gateway, &caller, &vault, upload, offset, body).await });
     task.await.map_err(Problem::internal)?
@@ -292,7 +299,8 @@ async fn from_json(gateway: &Gateway, headers: &HeaderMap, body: Body) -> Result
         })?),
     };
     let media_type = new.media_type.as_deref().map(MediaType::new).transpose().map_err(bad_media_type)?.unwrap_or_else(MediaType::unknown);
-    let header_digest = field(headers, &REPR_DIGEST)?.map(sha256_field).transpose().map_err(|e| Problem::new(Code::BadDigest, e.to_string()))?;
+    let header_digest =
+        field(headers, &REPR_DIGEST)?.map(sha256_field).transpose().map_err(|e| Problem::new(Code::BadDigest, e.to_string()))?;
     if header_digest.is_some() {
         return Err(Problem::new(Code::BadDigest, "with a JSON body, the digest is its member sha256"));
     }

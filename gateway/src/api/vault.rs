@@ -17,7 +17,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     api::{Gateway, name::Label},
-    keys::{DocumentKey, KeyError, VaultKey, vault_key::{open_text, seal_text}},
+    keys::{
+        DocumentKey, KeyError, VaultKey,
+        vault_key::{open_text, seal_text},
+    },
     problem::{Code, Problem},
     seal::{ChunkSealer, SealError},
 };

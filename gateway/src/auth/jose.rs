@@ -19,9 +19,7 @@ use aws_lc_rs::{
     iv::FixedLength,
     rand::SystemRandom,
     rsa::{OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPublicEncryptingKey, PublicEncryptingKey, PublicKeyComponents},
-    signature::{
-        ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
-    },
+    signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kluis_chunkstore::env::Entropy;
@@ -248,14 +246,7 @@ pub fn decrypt(token: &str, alg: KeyManagement, enc: ContentEncryption, keys: &[
     open_content(enc, content_key, &iv, header_part.as_bytes(), content, &tag).ok_or(JoseError::Decrypt)
 }
 
-fn open_content(
-    enc: ContentEncryption,
-    key: &[u8; 32],
-    iv: &[u8],
-    aad: &[u8],
-    content: Vec<u8>,
-    tag: &[u8],
-) -> Option<Zeroizing<Vec<u8>>> {
+fn open_content(enc: ContentEncryption, key: &[u8; 32], iv: &[u8], aad: &[u8], content: Vec<u8>, tag: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut content = Zeroizing::new(content);
     if tag.len() != 16 {
         return None;

@@ -120,8 +120,7 @@ impl MasterKey for FileMasterKey {
 
     async fn unwrap(&self, context: &[u8], wrapped: &[u8]) -> Result<SecretKey, KeyError> {
         let (generation, nonce, ciphertext) = WrapFormat::parse(wrapped)?;
-        let (_, master) =
-            self.generations.iter().find(|(other, _)| *other == generation).ok_or(KeyError::NoGeneration(generation))?;
+        let (_, master) = self.generations.iter().find(|(other, _)| *other == generation).ok_or(KeyError::NoGeneration(generation))?;
         let aad = WrapFormat::aad(&self.id, generation, context);
         SecretKey::try_from(open_gcm(master.expose(), nonce, &aad, ciphertext)?.as_slice())
     }

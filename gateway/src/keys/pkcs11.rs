@@ -123,10 +123,7 @@ impl Pkcs11MasterKey {
         })
     }
 
-    async fn run<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&Token) -> Result<T, KeyError> + Send + 'static,
-    ) -> Result<T, KeyError> {
+    async fn run<T: Send + 'static>(&self, job: impl FnOnce(&Token) -> Result<T, KeyError> + Send + 'static) -> Result<T, KeyError> {
         let stopping = || KeyError::Unavailable("the process is stopping".to_owned());
         let permit = self.permits.acquire().await.map_err(|_| stopping())?;
         let (done, result) = oneshot::channel();
@@ -193,13 +190,7 @@ fn encrypt(session: &Session, key: ObjectHandle, mut nonce: [u8; 12], aad: &[u8]
     session.encrypt(&mechanism, key, plain)
 }
 
-fn decrypt(
-    session: &Session,
-    key: ObjectHandle,
-    mut nonce: [u8; 12],
-    aad: &[u8],
-    ciphertext: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, Error> {
+fn decrypt(session: &Session, key: ObjectHandle, mut nonce: [u8; 12], aad: &[u8], ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let mechanism = Mechanism::AesGcm(GcmParams::new(&mut nonce, aad, 128.into())?);
     session.decrypt(&mechanism, key, ciphertext).map(Zeroizing::new)
 }
@@ -294,11 +285,7 @@ impl Token {
     }
 
     fn template(&self) -> Vec<Attribute> {
-        vec![
-            Attribute::Class(ObjectClass::SECRET_KEY),
-            Attribute::KeyType(KeyType::AES),
-            Attribute::Label(self.label.clone().into_bytes()),
-        ]
+        vec![Attribute::Class(ObjectClass::SECRET_KEY), Attribute::KeyType(KeyType::AES), Attribute::Label(self.label.clone().into_bytes())]
     }
 
     /// The key of a generation, once the token says that it never gives it away.

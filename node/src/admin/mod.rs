@@ -29,7 +29,10 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
-use kluis_chunkstore::{net::{Hub, identity::NodeName}, env::Env};
+use kluis_chunkstore::{
+    env::Env,
+    net::{Hub, identity::NodeName},
+};
 use kluis_gateway::{
     api::{Check, Health},
     telemetry::Telemetry,
@@ -221,7 +224,10 @@ async fn status(State(admin): State<Arc<Admin>>) -> Result<Response, AdminProble
     Ok(Json(observe::cluster_status(&admin).await?).into_response())
 }
 
-async fn create_token(State(admin): State<Arc<Admin>>, body: Result<Json<TokenOptions>, JsonRejection>) -> Result<Json<IssuedToken>, AdminProblem> {
+async fn create_token(
+    State(admin): State<Arc<Admin>>,
+    body: Result<Json<TokenOptions>, JsonRejection>,
+) -> Result<Json<IssuedToken>, AdminProblem> {
     let Json(options) = body?;
     let authority = authority(&admin)?;
     let token = join::new_token(&admin.env, admin.address, &authority.certificate_pem, &options.site)
@@ -245,7 +251,11 @@ async fn create_token(State(admin): State<Arc<Admin>>, body: Result<Json<TokenOp
 fn authority(admin: &Admin) -> Result<&Authority, AdminProblem> {
     // 503, so that a client with several addresses goes on to the next node.
     admin.authority.as_ref().ok_or_else(|| {
-        AdminProblem::new(StatusCode::SERVICE_UNAVAILABLE, "no_authority", "this node does not hold the authority's key; ask the node that began the cluster")
+        AdminProblem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no_authority",
+            "this node does not hold the authority's key; ask the node that began the cluster",
+        )
     })
 }
 
@@ -253,7 +263,10 @@ fn unexpected(outcome: &Outcome) -> AdminProblem {
     AdminProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("unexpected answer of the metadata group: {outcome:?}"))
 }
 
-async fn join_cluster(State(admin): State<Arc<Admin>>, body: Result<Json<JoinRequest>, JsonRejection>) -> Result<Json<JoinAnswer>, AdminProblem> {
+async fn join_cluster(
+    State(admin): State<Arc<Admin>>,
+    body: Result<Json<JoinRequest>, JsonRejection>,
+) -> Result<Json<JoinAnswer>, AdminProblem> {
     let Json(request) = body?;
     let authority = authority(&admin)?;
     let hash = join::request_hash(&request.secret).ok_or_else(|| AdminProblem::from(Refusal::TokenUnknown))?;
@@ -295,7 +308,10 @@ async fn plan_topology(State(admin): State<Arc<Admin>>) -> Result<Response, Admi
     Ok(Json(topology::plan(&admin).await?.0).into_response())
 }
 
-async fn apply_topology(State(admin): State<Arc<Admin>>, body: Result<Json<ApplyTopology>, JsonRejection>) -> Result<Response, AdminProblem> {
+async fn apply_topology(
+    State(admin): State<Arc<Admin>>,
+    body: Result<Json<ApplyTopology>, JsonRejection>,
+) -> Result<Response, AdminProblem> {
     let Json(wanted) = body?;
     Ok(Json(topology::apply(&admin, wanted.version).await?).into_response())
 }

@@ -9,7 +9,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use kluis_chunkstore::{ids::NodeId, wire::PeerRequest};
-use kluis_raft::{client::Metadata, model::{DiskState, NodeRecord}, view};
+use kluis_raft::{
+    client::Metadata,
+    model::{DiskState, NodeRecord},
+    view,
+};
 
 use super::{Admin, AdminProblem};
 use crate::{
@@ -47,7 +51,8 @@ pub async fn cluster_status(admin: &Admin) -> Result<ClusterStatus, AdminProblem
     for (member, observation) in members.iter().zip(observations) {
         let mut disks = Vec::new();
         for record in known_disks.iter().filter(|d| d.node == member.id && d.state != DiskState::Removed) {
-            let unknown = DiskStatus { id: record.id, path: None, state: DiskCondition::Unknown, used_bytes: 0, capacity_bytes: 0, shards: 0 };
+            let unknown =
+                DiskStatus { id: record.id, path: None, state: DiskCondition::Unknown, used_bytes: 0, capacity_bytes: 0, shards: 0 };
             let seen = observation.as_ref().map(|o| o.disks.iter().find(|d| d.id == record.id).cloned());
             let mut disk = match seen {
                 None => unknown,

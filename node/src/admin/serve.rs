@@ -11,6 +11,7 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
+use kluis_gateway::server::ReloadableCert;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::CertificateDer;
 use tokio::{
@@ -19,7 +20,6 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
-use kluis_gateway::server::ReloadableCert;
 
 use super::Operator;
 use crate::ca::operator_of;
@@ -83,7 +83,12 @@ async fn connection(socket: TcpStream, acceptor: TlsAcceptor, router: Router) {
     let router = router.layer(axum::Extension(Operator(operator)));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(16 * 1024);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20)).max_concurrent_streams(32).max_header_list_size(16 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(20))
+        .max_concurrent_streams(32)
+        .max_header_list_size(16 * 1024);
     let service = TowerToHyperService::new(router);
     // A connection that serves nothing for long is of no use to an operator.
     let _ = timeout(Duration::from_secs(300), builder.serve_connection(TokioIo::new(stream), service)).await;

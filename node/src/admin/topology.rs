@@ -27,7 +27,8 @@ use crate::{
 pub async fn plan(admin: &Admin) -> Result<(TopologyPlan, Option<Topology>), AdminProblem> {
     admin.consensus.linearize().await?;
     let read = admin.consensus.view();
-    let cluster = view::cluster(&*read)?.ok_or_else(|| AdminProblem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "the cluster has not begun"))?;
+    let cluster = view::cluster(&*read)?
+        .ok_or_else(|| AdminProblem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "the cluster has not begun"))?;
     let current = view::topology(&*read)?;
     let (members, disks) = (view::nodes(&*read)?, view::disks(&*read)?);
     let current_version = current.as_ref().map_or(0, Topology::version);

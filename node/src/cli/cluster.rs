@@ -104,7 +104,10 @@ async fn apply_topology(args: &TopologyArgs, output: Output) -> Result<(), ExitE
         Output::Table => print(&show_plan(&plan))?,
     }
     if let Some(reason) = &plan.refused {
-        return Err(ExitError::refused(format!("the plan cannot be applied: {reason}"), "add disks or nodes where they are missing, then plan again"));
+        return Err(ExitError::refused(
+            format!("the plan cannot be applied: {reason}"),
+            "add disks or nodes where they are missing, then plan again",
+        ));
     }
     if !args.apply {
         eprintln!("nothing was changed; --apply makes this change");

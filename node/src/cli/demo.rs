@@ -188,7 +188,8 @@ async fn detach(layout: &Layout) -> Result<(), ExitError> {
     loop {
         if let Ok(Some(status)) = child.try_wait() {
             let said = fs::read_to_string(&path).unwrap_or_default();
-            return Err(ExitError::failed(format!("the demo did not start ({status})\n{}", said.trim_end())).or_advice(format!("see {}", path.display())));
+            return Err(ExitError::failed(format!("the demo did not start ({status})\n{}", said.trim_end()))
+                .or_advice(format!("see {}", path.display())));
         }
         if record::demo_file(dir).exists() {
             return print(&announcement(dir, &DemoRecord::read(dir)?));
@@ -235,7 +236,12 @@ fn announcement(dir: &Path, record: &DemoRecord) -> String {
     let _ = writeln!(out, "disks      {dir}/disks/NODE-dN");
     let _ = writeln!(out, "clock      {}", record.clock_url);
     if let (Some(gateway), Some(person)) = (record.gateways.first(), record.people.first()) {
-        let _ = writeln!(out, "upload     curl --cacert {} -H \"Authorization: Bearer $(kluis demo sign-in --dir {dir} {})\" -H \"Idempotency-Key: $(date +%s%N)\" --data-binary @FILE -H 'Content-Type: application/octet-stream' '{gateway}/v1/documents?name=FILE'", record.ca_file.display(), person.national_number);
+        let _ = writeln!(
+            out,
+            "upload     curl --cacert {} -H \"Authorization: Bearer $(kluis demo sign-in --dir {dir} {})\" -H \"Idempotency-Key: $(date +%s%N)\" --data-binary @FILE -H 'Content-Type: application/octet-stream' '{gateway}/v1/documents?name=FILE'",
+            record.ca_file.display(),
+            person.national_number
+        );
     }
     let _ = writeln!(out, "status     kluis status --dir {dir}");
     let _ = writeln!(out, "stop       kluis demo stop --dir {dir}");

@@ -124,7 +124,9 @@ pub async fn run(command: DocumentCommand, output: Output) -> Result<(), ExitErr
             let document = put::put(&gateways, &args).await?;
             match output {
                 Output::Json => print(&json_line(&document)?),
-                Output::Table => print(&format!("{}  version {}  {}  sha256 {}\n", document.id, document.version, bytes(document.size), document.sha256)),
+                Output::Table => {
+                    print(&format!("{}  version {}  {}  sha256 {}\n", document.id, document.version, bytes(document.size), document.sha256))
+                }
             }
         }
         DocumentCommand::List(args) => {
@@ -201,7 +203,9 @@ fn unique(documents: Vec<Document>, prefix: &str) -> Result<Document, ExitError>
     match (found.next(), found.next()) {
         (Some(only), None) => Ok(only),
         (None, _) => Err(ExitError::failed(format!("no document's id begins with {prefix}")).or_advice("`kluis document list` shows them")),
-        (Some(_), Some(_)) => Err(ExitError::usage(format!("more than one document's id begins with {prefix}"), "give more characters of it")),
+        (Some(_), Some(_)) => {
+            Err(ExitError::usage(format!("more than one document's id begins with {prefix}"), "give more characters of it"))
+        }
     }
 }
 
@@ -209,7 +213,15 @@ fn table(documents: &[Document]) -> String {
     let mut out = format!("{:<26}  {:>7}  {:>9}  {:<20}  NAME\n", "ID", "VERSION", "SIZE", "CHANGED");
     for d in documents {
         let changed: String = d.updated_at.chars().take(19).collect();
-        let _ = writeln!(out, "{:<26}  {:>7}  {:>9}  {:<20}  {}", escaped(&d.id), d.version, bytes(d.size), escaped(&changed) + "Z", escaped(&d.name));
+        let _ = writeln!(
+            out,
+            "{:<26}  {:>7}  {:>9}  {:<20}  {}",
+            escaped(&d.id),
+            d.version,
+            bytes(d.size),
+            escaped(&changed) + "Z",
+            escaped(&d.name)
+        );
     }
     out
 }

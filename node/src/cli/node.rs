@@ -128,7 +128,10 @@ pub async fn administer(command: NodeCommand, output: Output) -> Result<(), Exit
             match output {
                 Output::Json => print(&json_line(&issued)?),
                 Output::Table => {
-                    eprintln!("for one node in {}, until {:.0}; give it to `kluis node join --token-file -`", issued.site, issued.expires_at);
+                    eprintln!(
+                        "for one node in {}, until {:.0}; give it to `kluis node join --token-file -`",
+                        issued.site, issued.expires_at
+                    );
                     print(&format!("{}\n", issued.token))
                 }
             }
@@ -148,11 +151,7 @@ pub fn show_member(member: &Member, output: Output) -> Result<(), ExitError> {
 }
 
 fn read_token(file: &std::path::Path) -> Result<Zeroizing<String>, ExitError> {
-    let text = if file.as_os_str() == "-" {
-        std::io::read_to_string(std::io::stdin().lock())
-    } else {
-        fs::read_to_string(file)
-    };
+    let text = if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin().lock()) } else { fs::read_to_string(file) };
     let text = Zeroizing::new(text.map_err(|e| ExitError::file("read", file, &e))?);
     Ok(Zeroizing::new(text.trim().to_owned()))
 }

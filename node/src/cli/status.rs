@@ -51,10 +51,7 @@ impl AdminArgs {
         }
         match (&self.ca, &self.cert, &self.key) {
             (Some(ca), Some(cert), Some(key)) => AdminClient::new(self.admin.clone(), ca, cert, key),
-            _ => Err(ExitError::usage(
-                "which cluster?",
-                "give --admin URL --cert FILE --key FILE --ca FILE, or --dir DIR of a demo",
-            )),
+            _ => Err(ExitError::usage("which cluster?", "give --admin URL --cert FILE --key FILE --ca FILE, or --dir DIR of a demo")),
         }
     }
 }
@@ -109,7 +106,13 @@ pub fn render(status: &ClusterStatus, width: usize, color: bool) -> String {
     let mut lines = Vec::new();
     let ClusterStatus { cluster, findings, margin, metadata, sites, nodes, work } = status;
     let id: String = cluster.id.to_string().chars().take(6).collect();
-    let head = format!("{}  {id}  {}  code {}  topology {}", escaped(&cluster.name), escaped(&cluster.version), cluster.code, cluster.topology_version);
+    let head = format!(
+        "{}  {id}  {}  code {}  topology {}",
+        escaped(&cluster.name),
+        escaped(&cluster.version),
+        cluster.code,
+        cluster.topology_version
+    );
     let time = format!("{:.0}", cluster.time);
     // A file or pipe has no width: the time follows where a screen of 100 characters would have it.
     let gap = width.min(100).saturating_sub(head.chars().count() + time.chars().count()).max(2);
@@ -331,7 +334,10 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
-        assert_eq!([bytes(0), bytes(1023), bytes(1536), bytes(180 << 40), bytes(u64::MAX)], ["0 B", "1023 B", "1.5 KiB", "180 TiB", "15 EiB"]);
+        assert_eq!(
+            [bytes(0), bytes(1023), bytes(1536), bytes(180 << 40), bytes(u64::MAX)],
+            ["0 B", "1023 B", "1.5 KiB", "180 TiB", "15 EiB"]
+        );
         assert_eq!([grouped(0), grouped(999), grouped(8_120_441)], ["0", "999", "8,120,441"]);
         assert_eq!([duration(59), duration(61), duration(7200), duration(864_000)], ["59s", "2m", "2h", "10d"]);
     }

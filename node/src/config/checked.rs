@@ -18,16 +18,16 @@ use super::{
     Place, Problem,
     raw::{Entry, RawConfig, RawValue},
     schema::{
-        RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawNode, RawRaft,
-        RawReconcile, RawStorage,
+        RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawNode, RawRaft, RawReconcile,
+        RawStorage,
     },
     types::{
         CertificateFiles, Config, DisksConfig, GatewayConfig, IdentityConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat,
         MasterKeyConfig, NodeConfig, RaftConfig, ReconcileConfig, StorageConfig,
     },
     values::{
-        address, boolean, duration, issuer_address, label, level_filter, list, one_of, parsed, path, public_address, readable,
-        scopes, secret, size, whole,
+        address, boolean, duration, issuer_address, label, level_filter, list, one_of, parsed, path, public_address, readable, scopes,
+        secret, size, whole,
     },
 };
 
@@ -107,13 +107,7 @@ fn check_disks(c: &mut Checker<'_>, raw: RawDisks) -> DisksConfig {
     DisksConfig { paths, weight: c.optional("disks.weight", weight, |v| whole(v, 1, u32::MAX)) }
 }
 
-fn check_gateway(
-    c: &mut Checker<'_>,
-    raw: RawGateway,
-    identities: Vec<RawIdentity>,
-    keys: RawKeys,
-    serves: bool,
-) -> Option<GatewayConfig> {
+fn check_gateway(c: &mut Checker<'_>, raw: RawGateway, identities: Vec<RawIdentity>, keys: RawKeys, serves: bool) -> Option<GatewayConfig> {
     let RawGateway { public_url, certificate_file, key_file, connections_per_address, body_max } = raw;
     let body_max_bytes = c.needed("gateway.body_max", body_max, |v| size(v, KIB, 5 << 40), 0);
     let connections = c.needed("gateway.connections_per_address", connections_per_address, |v| whole(v, 0, 100_000_u32), 0);
@@ -383,7 +377,9 @@ mod tests {
                 "master" => "\"pkcs11\"".to_owned(),
                 "quic" | "admin" => format!("\"127.0.0.1:{}\"", if key == "quic" { 7000 } else { 7001 }),
                 "gateway" => "\"127.0.0.1:7002\"".to_owned(),
-                "file" | "pin_file" | "key_file" | "client_key_file" | "encryption_key_file" => format!("{:?}", secret.display().to_string()),
+                "file" | "pin_file" | "key_file" | "client_key_file" | "encryption_key_file" => {
+                    format!("{:?}", secret.display().to_string())
+                }
                 "certificate_file" | "ca_file" | "module" => format!("{:?}", open.display().to_string()),
                 _ => {
                     assert!(!default.is_empty() || !example.is_empty(), "{section}.{key}");
@@ -455,7 +451,9 @@ mod tests {
             ("gateway", "public_url") => "\"http://vault.example.org\"",
             ("gateway", "connections_per_address") => "-1",
             ("gateway", "body_max") => "\"5\"",
-            ("gateway" | "keys" | "identity", "certificate_file" | "key_file" | "file" | "module" | "pin_file" | "ca_file") => "\"/does/not/exist\"",
+            ("gateway" | "keys" | "identity", "certificate_file" | "key_file" | "file" | "module" | "pin_file" | "ca_file") => {
+                "\"/does/not/exist\""
+            }
             ("identity", "client_key_file" | "encryption_key_file") => "\"/does/not/exist\"",
             ("keys", "master") => "\"pkcs12\"",
             ("keys" | "identity", "token_label" | "key_label" | "client_id" | "national_number_claim" | "roles_claim") => "\"\"",
@@ -527,7 +525,8 @@ mod tests {
         let config = Config::load(&file, []).unwrap();
         assert!(config.gateway.is_none());
         let flags = [("storage.queue_bytes".to_owned(), "2 MiB".to_owned())];
-        let variables = [("KLUIS_STORAGE_QUEUE_BYTES".to_owned(), "1 MiB".to_owned()), ("KLUIS_DISKS_PATHS".to_owned(), "/a,/b".to_owned())];
+        let variables =
+            [("KLUIS_STORAGE_QUEUE_BYTES".to_owned(), "1 MiB".to_owned()), ("KLUIS_DISKS_PATHS".to_owned(), "/a,/b".to_owned())];
         let config = Config::load_with(&file, variables, &flags).unwrap();
         assert_eq!((config.storage.queue_bytes, config.disks.paths.len()), (2 * MIB, 2), "flag over environment over file");
     }

@@ -135,11 +135,7 @@ impl Config {
 }
 
 /// What was said, before it is checked, and what is wrong with how it was said.
-pub fn read(
-    file: &Path,
-    variables: impl IntoIterator<Item = (String, String)>,
-    flags: &[(String, String)],
-) -> (RawConfig, Vec<Problem>) {
+pub fn read(file: &Path, variables: impl IntoIterator<Item = (String, String)>, flags: &[(String, String)]) -> (RawConfig, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut raw = RawConfig::defaults();
     match file_text(file) {

@@ -14,8 +14,8 @@ use toml::{
 use super::{
     Place, Problem,
     schema::{
-        RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawNode, RawRaft,
-        RawReconcile, RawStorage, SectionSpec,
+        RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawNode, RawRaft, RawReconcile,
+        RawStorage, SectionSpec,
     },
     units::nearest,
 };

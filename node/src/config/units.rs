@@ -24,7 +24,8 @@ const DURATIONS_MS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m
 /// # Errors
 /// A sentence for people.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    parse(text, &SIZES).ok_or_else(|| format!("{text:?} is not a size with its unit, as in \"64 MiB\" (B, KiB, MiB, GiB, TiB, KB, MB, GB, TB)"))
+    parse(text, &SIZES)
+        .ok_or_else(|| format!("{text:?} is not a size with its unit, as in \"64 MiB\" (B, KiB, MiB, GiB, TiB, KB, MB, GB, TB)"))
 }
 
 /// The time that a text such as `30s` says, in whole milliseconds.

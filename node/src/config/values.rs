@@ -128,7 +128,11 @@ pub(super) fn list(value: &RawValue) -> Result<Vec<RawValue>, String> {
 /// A path from the root.
 pub(super) fn path(value: &RawValue) -> Result<PathBuf, String> {
     let path = PathBuf::from(text(value)?);
-    if path.is_absolute() { Ok(path) } else { Err(format!("{:?} is not a path from the root, as in \"/var/lib/kluis\"", path.display().to_string())) }
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!("{:?} is not a path from the root, as in \"/var/lib/kluis\"", path.display().to_string()))
+    }
 }
 
 /// A file that this process can read.
@@ -161,8 +165,13 @@ pub(super) fn secret(value: &RawValue) -> Result<PathBuf, String> {
 /// An https address without a path.
 pub(super) fn public_address(value: &RawValue) -> Result<Url, String> {
     let url: Url = parsed(value)?;
-    let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
-    if url.scheme() == "https" && url.has_host() && plain { Ok(url) } else { Err("is not of the form https://host or https://host:port".to_owned()) }
+    let plain =
+        url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    if url.scheme() == "https" && url.has_host() && plain {
+        Ok(url)
+    } else {
+        Err("is not of the form https://host or https://host:port".to_owned())
+    }
 }
 
 /// An OpenID issuer: https, or http on loopback.

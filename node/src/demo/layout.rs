@@ -213,7 +213,8 @@ mod tests {
     #[test]
     fn what_cannot_be_is_a_usage_error() {
         let dir = Path::new("/d");
-        for bad in [settings(0, 1, Code::SMALL), settings(21, 1, Code::SMALL), settings(1, 2, Code::STANDARD), settings(1, 17, Code::SMALL)] {
+        for bad in [settings(0, 1, Code::SMALL), settings(21, 1, Code::SMALL), settings(1, 2, Code::STANDARD), settings(1, 17, Code::SMALL)]
+        {
             assert_eq!(Layout::new(dir, bad).unwrap_err().exit.code(), 2, "{bad:?}");
         }
         let high = Settings { base_port: 65_500, ..settings(3, 2, Code::STANDARD) };

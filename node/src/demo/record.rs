@@ -114,7 +114,13 @@ impl Processes {
     /// An unreadable or unwritable file.
     pub fn change(dir: &Path, change: impl FnOnce(&mut Self)) -> Result<(), ExitError> {
         let path = dir.join("processes.lock");
-        let lock = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(|e| ExitError::file("open", &path, &e))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| ExitError::file("open", &path, &e))?;
         lock.lock().map_err(|e| ExitError::file("lock", &path, &e))?;
         let mut processes = Self::read(dir)?;
         change(&mut processes);

@@ -95,7 +95,8 @@ pub async fn init(layout: &Layout, node: &PlannedNode) -> Result<(), ExitError> 
 pub async fn join(layout: &Layout, admin: &AdminClient, node: &PlannedNode) -> Result<(), ExitError> {
     let site = node.site.parse().map_err(|_| ExitError::failed(format!("{} is no site", node.site)))?;
     let options = TokenOptions { site, roles: node.roles.clone(), lifetime_s: 600 };
-    let issued: IssuedToken = patiently(&format!("a token for {}", node.id), async || crate::join::create_token(admin, &options).await).await?;
+    let issued: IssuedToken =
+        patiently(&format!("a token for {}", node.id), async || crate::join::create_token(admin, &options).await).await?;
     let mut command = kluis()?;
     command.args(["--output", "json", "node", "join", "--token-file", "-"]);
     listen_args(&mut command, node);

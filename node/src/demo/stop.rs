@@ -109,7 +109,8 @@ pub async fn start_node(dir: &Path, id: NodeId) -> Result<Process, ExitError> {
         }
     };
     let listened = tokio::time::timeout(START_DEADLINE, listens).await;
-    listened.map_err(|_| ExitError::failed(format!("{id} does not listen")).or_advice(format!("its log is {}", node.log().display())))??;
+    listened
+        .map_err(|_| ExitError::failed(format!("{id} does not listen")).or_advice(format!("its log is {}", node.log().display())))??;
     let pid = started.child.id();
     pid.and_then(Process::of).ok_or_else(|| ExitError::failed(format!("{id} ended")))
 }

@@ -111,7 +111,11 @@ async fn watch(layout: &Layout, endings: &mut mpsc::UnboundedReceiver<(NodeId, E
 }
 
 /// From nothing, or from a stopped demo, to one that serves.
-async fn bring_up(layout: &Layout, env: &Env, ended: &mpsc::UnboundedSender<(NodeId, ExitStatus)>) -> Result<(DemoRecord, idp::Idp), ExitError> {
+async fn bring_up(
+    layout: &Layout,
+    env: &Env,
+    ended: &mpsc::UnboundedSender<(NodeId, ExitStatus)>,
+) -> Result<(DemoRecord, idp::Idp), ExitError> {
     setup::make_shared(layout, env)?;
     clock::serve(env.clock.clone(), layout.clock(), layout.clock_file()).await?;
     let moved = Env { clock: Arc::new(OffsetClock::new(env.clock.clone(), layout.clock_file())), ..env.clone() };
@@ -156,7 +160,8 @@ fn ended_early(layout: &Layout, id: NodeId, status: ExitStatus) -> ExitError {
     let tail = fs::read_to_string(&log).unwrap_or_default();
     let lines: Vec<&str> = tail.lines().rev().take(5).collect();
     let lines: Vec<&str> = lines.into_iter().rev().collect();
-    ExitError::failed(format!("{id} ended ({status}) before the demo was ready\n{}", lines.join("\n"))).or_advice(format!("its log is {log}"))
+    ExitError::failed(format!("{id} ended ({status}) before the demo was ready\n{}", lines.join("\n")))
+        .or_advice(format!("its log is {log}"))
 }
 
 /// Waits until all voters are in and every gateway says that it is ready.
@@ -167,7 +172,9 @@ async fn wait_ready(layout: &Layout) -> Result<(), ExitError> {
     let wait = async {
         loop {
             missing = match admin.status().await {
-                Ok(status) if status.metadata.voters_up >= layout.voters() && status.metadata.leader.is_some() => unready(&client, layout).await,
+                Ok(status) if status.metadata.voters_up >= layout.voters() && status.metadata.leader.is_some() => {
+                    unready(&client, layout).await
+                }
                 Ok(status) => format!("{} of {} voters are in", status.metadata.voters_up, layout.voters()),
                 Err(error) => error.what,
             };
@@ -198,7 +205,14 @@ async fn unready(client: &Client, layout: &Layout) -> String {
 
 fn gateway_client(ca: &Path) -> Result<Client, ExitError> {
     let pem = fs::read(ca).map_err(|e| ExitError::file("read", ca, &e))?;
-    let build = || Client::builder().tls_certs_only(Certificate::from_pem_bundle(&pem)?).redirect(redirect::Policy::none()).no_proxy().timeout(Duration::from_secs(5)).build();
+    let build = || {
+        Client::builder()
+            .tls_certs_only(Certificate::from_pem_bundle(&pem)?)
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .timeout(Duration::from_secs(5))
+            .build()
+    };
     build().map_err(|e| ExitError::failed(format!("TLS cannot be set up: {}", cause(&e))))
 }
 
@@ -232,7 +246,8 @@ fn record_of(layout: &Layout) -> Result<DemoRecord, ExitError> {
 
 fn lock(dir: &Path) -> Result<File, ExitError> {
     let path = dir.join("supervisor.lock");
-    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(|e| ExitError::file("open", &path, &e))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(|e| ExitError::file("open", &path, &e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(running(dir)),
@@ -268,7 +283,9 @@ pub fn remove_record(dir: &Path) -> Result<(), ExitError> {
 fn check_ports(layout: &Layout) -> Result<(), ExitError> {
     let nodes = layout.nodes.iter().flat_map(|n| [Some(n.admin), n.gateway].into_iter().flatten());
     let tcp = [layout.identity(), layout.clock()].into_iter().chain(nodes);
-    let taken = |address: SocketAddr, e: std::io::Error| ExitError::failed(format!("{address} is not to be had: {e}")).or_advice("give another --base-port");
+    let taken = |address: SocketAddr, e: std::io::Error| {
+        ExitError::failed(format!("{address} is not to be had: {e}")).or_advice("give another --base-port")
+    };
     for address in tcp {
         TcpListener::bind(address).map_err(|e| taken(address, e))?;
     }
@@ -305,7 +322,8 @@ mod tests {
         let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings { base_port: port.saturating_sub(10).max(1024), nodes_per_site: 1, disks_per_node: 3, code: Code::STANDARD };
+        let settings =
+            Settings { base_port: port.saturating_sub(10).max(1024), nodes_per_site: 1, disks_per_node: 3, code: Code::STANDARD };
         let Ok(layout) = Layout::new(dir.path(), settings) else { return };
         let error = check_ports(&layout).unwrap_err();
         assert!(error.advice.contains("--base-port"), "{error}");

@@ -480,7 +480,7 @@ fn redeem(shared: &Shared, form: &Form) -> Result<Option<Value>> {
     });
     if challenge.as_deref() != Some(grant.request.challenge.as_str())
         || form.text("redirect_uri") != Some(grant.request.redirect_uri.as_str())
-     {
+    {
         return Ok(None);
     }
     let Some(person) = shared.config.people.get(grant.person) else { bail!("the person is gone") };

@@ -117,7 +117,12 @@ pub(super) fn end_session(tx: &mut Transaction<'_>, account: AccountId, public_i
     Ok(Outcome::Done)
 }
 
-pub(super) fn set_limits(tx: &mut Transaction<'_>, id: VaultId, quota_bytes: Option<u64>, strict: Option<bool>) -> Result<Outcome, StoreError> {
+pub(super) fn set_limits(
+    tx: &mut Transaction<'_>,
+    id: VaultId,
+    quota_bytes: Option<u64>,
+    strict: Option<bool>,
+) -> Result<Outcome, StoreError> {
     let key = keys::vault(id);
     let Some(mut vault) = codec::load::<Vault>(tx, &key)? else { return refused(Refusal::VaultUnknown) };
     if let Some(quota_bytes) = quota_bytes {

@@ -55,7 +55,13 @@ pub(super) fn init(tx: &mut Transaction<'_>, now: TimeMs, settings: Settings, no
     add_node(tx, now, record, node, &node.roles)
 }
 
-fn add_node(tx: &mut Transaction<'_>, now: TimeMs, mut record: ClusterRecord, new: &NewNode, roles: &[NodeRole]) -> Result<Outcome, StoreError> {
+fn add_node(
+    tx: &mut Transaction<'_>,
+    now: TimeMs,
+    mut record: ClusterRecord,
+    new: &NewNode,
+    roles: &[NodeRole],
+) -> Result<Outcome, StoreError> {
     let node = NodeId(record.next_node);
     record.next_node += 1;
     tx.store(keys::cluster(), &record)?;
@@ -157,7 +163,9 @@ pub(super) fn add_disks(tx: &mut Transaction<'_>, node: NodeId, disks: &[NewDisk
 pub(super) fn apply_topology(tx: &mut Transaction<'_>, expected_version: u64, topology: &Topology) -> Result<Outcome, StoreError> {
     let current = view::topology(tx)?.map_or(0, |t| t.version());
     if current != expected_version || topology.version() != expected_version + 1 {
-        return refused(Refusal::Topology(format!("the plan was made against version {expected_version}, in force is {current}; plan again")));
+        return refused(Refusal::Topology(format!(
+            "the plan was made against version {expected_version}, in force is {current}; plan again"
+        )));
     }
     let Some(record) = cluster(tx)? else { return refused(Refusal::NotInitialised) };
     if topology.code() != record.code {

@@ -4,8 +4,7 @@ use kluis_chunkstore::ids::BlobId;
 
 use super::{due, refused};
 use crate::{
-    codec,
-    keys,
+    codec, keys,
     model::{Blob, BlobLayout, Document, DocumentId, Vault, VaultId, Version},
     outcome::{Outcome, Refusal},
     store::{StoreError, Transaction},

@@ -28,7 +28,11 @@ pub(super) fn begin(tx: &mut Transaction<'_>, now: TimeMs, begin: &BeginUpload) 
         && let Some(record) = codec::load::<IdempotencyRecord>(tx, &keys::idempotency(hash))?
         && record.expires_ms > now
     {
-        return if record.fingerprint == *fingerprint { Ok(Outcome::Repeated(record.state)) } else { refused(Refusal::IdempotencyMismatch) };
+        return if record.fingerprint == *fingerprint {
+            Ok(Outcome::Repeated(record.state))
+        } else {
+            refused(Refusal::IdempotencyMismatch)
+        };
     }
     if let UploadTarget::NewVersion { document, revision } = &begin.target {
         match codec::load::<Document>(tx, &keys::document(begin.vault, *document))? {
@@ -37,7 +41,9 @@ pub(super) fn begin(tx: &mut Transaction<'_>, now: TimeMs, begin: &BeginUpload) 
             Some(_) => {}
         }
     }
-    let taken = tx.get(&keys::upload(begin.upload))?.is_some() || tx.get(&keys::reserved(begin.blob))?.is_some() || tx.get(&keys::blob(begin.blob))?.is_some();
+    let taken = tx.get(&keys::upload(begin.upload))?.is_some()
+        || tx.get(&keys::reserved(begin.blob))?.is_some()
+        || tx.get(&keys::blob(begin.blob))?.is_some();
     if taken || begin.chunk_bytes == 0 {
         return refused(Refusal::Invalid("the upload's ids are taken".into()));
     }
@@ -101,7 +107,14 @@ fn find(tx: &Transaction<'_>, id: UploadId) -> Result<Option<Upload>, StoreError
     codec::load(tx, &keys::upload(id))
 }
 
-pub(super) fn lock(tx: &mut Transaction<'_>, now: TimeMs, id: UploadId, vault: VaultId, writer: u128, lease_ms: u64) -> Result<Outcome, StoreError> {
+pub(super) fn lock(
+    tx: &mut Transaction<'_>,
+    now: TimeMs,
+    id: UploadId,
+    vault: VaultId,
+    writer: u128,
+    lease_ms: u64,
+) -> Result<Outcome, StoreError> {
     let Some(mut upload) = find(tx, id)?.filter(|u| u.vault == vault) else { return refused(Refusal::UploadUnknown) };
     if let Some((holder, until)) = upload.writer
         && holder != writer
@@ -114,7 +127,13 @@ pub(super) fn lock(tx: &mut Transaction<'_>, now: TimeMs, id: UploadId, vault: V
     Ok(Outcome::Upload(Box::new(upload)))
 }
 
-pub(super) fn extend(tx: &mut Transaction<'_>, now: TimeMs, id: UploadId, reserved_bytes: u64, lifetime_ms: u64) -> Result<Outcome, StoreError> {
+pub(super) fn extend(
+    tx: &mut Transaction<'_>,
+    now: TimeMs,
+    id: UploadId,
+    reserved_bytes: u64,
+    lifetime_ms: u64,
+) -> Result<Outcome, StoreError> {
     let Some(mut upload) = find(tx, id)? else { return refused(Refusal::UploadUnknown) };
     let Some(mut vault) = codec::load::<Vault>(tx, &keys::vault(upload.vault))? else { return refused(Refusal::VaultUnknown) };
     if let Some(more) = reserved_bytes.checked_sub(upload.reserved_bytes) {
@@ -229,8 +248,7 @@ pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUploa
     if let Some(hash) = &upload.idempotency
         && let Some(mut record) = codec::load::<IdempotencyRecord>(tx, &keys::idempotency(hash))?
     {
-        record.state =
-            IdempotencyState::Committed { document: document.id, version: document.current.number, revision: document.revision };
+        record.state = IdempotencyState::Committed { document: document.id, version: document.current.number, revision: document.revision };
         tx.store(keys::idempotency(hash), &record)?;
     }
     Ok(Outcome::Committed(Box::new(document)))
@@ -257,23 +275,29 @@ fn make_version(
             if taken(tx, upload.vault, *id)? {
                 return Ok(Err(Refusal::Invalid("the document's id is taken".into())));
             }
-            Document { id: *id, vault: upload.vault, name: upload.name.clone(), revision: 1, created_ms: now, updated_ms: now, current: version(1) }
-        }
-        UploadTarget::NewVersion { document, revision } => {
-            match codec::load::<Document>(tx, &keys::document(upload.vault, *document))? {
-                None => return Ok(Err(Refusal::DocumentUnknown)),
-                Some(found) if found.revision != *revision => {
-                    return Ok(Err(Refusal::RevisionMismatch { actual: found.revision }));
-                }
-                Some(mut found) => {
-                    found.current = version(found.current.number.saturating_add(1));
-                    found.name = upload.name.clone();
-                    found.revision += 1;
-                    found.updated_ms = now;
-                    found
-                }
+            Document {
+                id: *id,
+                vault: upload.vault,
+                name: upload.name.clone(),
+                revision: 1,
+                created_ms: now,
+                updated_ms: now,
+                current: version(1),
             }
         }
+        UploadTarget::NewVersion { document, revision } => match codec::load::<Document>(tx, &keys::document(upload.vault, *document))? {
+            None => return Ok(Err(Refusal::DocumentUnknown)),
+            Some(found) if found.revision != *revision => {
+                return Ok(Err(Refusal::RevisionMismatch { actual: found.revision }));
+            }
+            Some(mut found) => {
+                found.current = version(found.current.number.saturating_add(1));
+                found.name = upload.name.clone();
+                found.revision += 1;
+                found.updated_ms = now;
+                found
+            }
+        },
     };
     tx.store(keys::document(upload.vault, document.id), &document)?;
     tx.store(keys::version(upload.vault, document.id, document.current.number), &document.current)?;

@@ -321,9 +321,7 @@ impl Consensus {
         heard.insert(metrics.id);
         match metrics.current_leader {
             None => false,
-            Some(leader) if leader == metrics.id => {
-                status::majority(metrics.membership_config.membership().get_joint_config(), &heard)
-            }
+            Some(leader) if leader == metrics.id => status::majority(metrics.membership_config.membership().get_joint_config(), &heard),
             Some(leader) => heard.contains(&leader),
         }
     }

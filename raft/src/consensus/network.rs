@@ -53,13 +53,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, _node: &()) -> Peer {
-        Peer {
-            node: self.node,
-            target,
-            transport: Arc::clone(&self.transport),
-            heard: Arc::clone(&self.heard),
-            world: self.world.clone(),
-        }
+        Peer { node: self.node, target, transport: Arc::clone(&self.transport), heard: Arc::clone(&self.heard), world: self.world.clone() }
     }
 }
 

@@ -220,8 +220,7 @@ impl<R: Read> SnapshotReader<R> {
         if found != cluster {
             return Err(SnapshotError::OtherCluster(found));
         }
-        let meta =
-            postcard::from_bytes(header.get(30..).unwrap_or_default()).map_err(|e| SnapshotError::Malformed(e.to_string()))?;
+        let meta = postcard::from_bytes(header.get(30..).unwrap_or_default()).map_err(|e| SnapshotError::Malformed(e.to_string()))?;
         let mut reader = Self { input, hash: Xxh3::new(), meta, max, entries: 0, len: 0, last_key: None, summary: None };
         reader.count(&header)?;
         reader.count(&sum)?;

@@ -88,8 +88,7 @@ impl State {
         counters: Arc<ConsensusCounters>,
     ) -> Result<Self, StoreError> {
         fs::create_dir_all(&dir).map_err(|e| io_error("making", &dir, &e))?;
-        let state =
-            Self { store, world, dir, cluster, bytes_max, applied: watch::Sender::new(0), current: Mutex::new(None), counters };
+        let state = Self { store, world, dir, cluster, bytes_max, applied: watch::Sender::new(0), current: Mutex::new(None), counters };
         state.announce(state.applied()?.last);
         let current = state.stored(SNAPSHOT)?;
         *state.current.lock().unwrap_or_else(PoisonError::into_inner) = current;
@@ -400,9 +399,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn applied_state(&mut self) -> Result<(Option<Position>, Members), StorageError<u64>> {
         let state = Arc::clone(&self.0);
         let applied = self.0.world.run(move || state.applied()).await;
-        applied
-            .map(|applied| (applied.last, applied.membership))
-            .map_err(|e| storage_error(ErrorSubject::StateMachine, ErrorVerb::Read, e))
+        applied.map(|applied| (applied.last, applied.membership)).map_err(|e| storage_error(ErrorSubject::StateMachine, ErrorVerb::Read, e))
     }
 
     async fn apply<I>(&mut self, entries: I) -> Result<Vec<Vec<Outcome>>, StorageError<u64>>

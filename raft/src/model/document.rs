@@ -1,10 +1,6 @@
 //! Documents, their versions, the blobs that hold the bytes, and uploads under way.
 
-use kluis_chunkstore::{
-    code::Code,
-    ids::BlobId,
-    placement::Avoid,
-};
+use kluis_chunkstore::{code::Code, ids::BlobId, placement::Avoid};
 use serde::{Deserialize, Serialize};
 
 use super::{AccountId, Sealed, TimeMs, VaultId, ulid_id};

@@ -20,7 +20,7 @@ mod uploads;
 mod wire;
 mod world;
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, sync::Arc};
 
 use kluis_tests::Cluster;
 
@@ -33,16 +33,16 @@ const GATEWAY_MAX_KIB: u64 = 512 * 1024;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn cluster_bad_input_gets_a_clear_answer_and_changes_nothing() {
     let cluster = Cluster::start();
-    let text = |name: &str| cluster.demo[name].as_str().unwrap().to_owned();
     let gateways: Vec<String> = (0..3).map(|site| cluster.gateway(site)).collect();
-    let target = Target::new(&gateways[0], Path::new(&text("ca_file")));
+    let target = Target::new(&gateways[0], &cluster.ca_file());
     let tokens = [0, 1, 2, 3].map(|person| cluster.sign_in(person));
     let pids: Vec<u32> =
         cluster.demo["nodes"].as_array().unwrap().iter().map(|n| u32::try_from(n["pid"].as_u64().unwrap()).unwrap()).collect();
     let started: Vec<Option<String>> = pids.iter().map(|pid| start_time(*pid)).collect();
     assert!(started.iter().all(Option::is_some), "every node runs: {started:?}");
 
-    let world = Arc::new(World::new(cluster.client(), gateways, target, tokens, text("clock_url")));
+    let clock_url = cluster.demo["clock_url"].as_str().unwrap().to_owned();
+    let world = Arc::new(World::new(cluster.client(), gateways, target, tokens, clock_url));
     let slow = tokio::spawn(slow::run(world.clone()));
     tokens::bad_tokens(&world).await;
     tokens::replayed_sign_in(&world).await;

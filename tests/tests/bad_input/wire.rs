@@ -163,8 +163,11 @@ impl Wire {
         let mut buffer = [0; 1024];
         while began.elapsed() < PATIENCE {
             match self.stream.read(&mut buffer) {
-                Ok(0) => return true,
-                Ok(_) => {}
+                Ok(got) => {
+                    if got == 0 {
+                        return true;
+                    }
+                }
                 Err(error) if passing(&error) => {}
                 Err(_) => return true,
             }

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use kluis_chunkstore::{
+    format::record::payload_checksum,
     ids::DiskId,
     wire::{BODY_BYTES_MAX, FRAME_BYTES, FaultCode, Frame, FrameKind, HEAD_BYTES_MAX, LIST_MAX, PeerAnswer, PeerRequest, VERSION},
 };
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     noise,
@@ -13,7 +13,7 @@ use super::{
 };
 
 fn put(served: &Served, number: u128, body: &[u8]) -> PeerRequest {
-    PeerRequest::PutShard { disk: served.disk, key: shard(number), checksum: xxh3_64(body) }
+    PeerRequest::PutShard { disk: served.disk, key: shard(number), checksum: payload_checksum(body) }
 }
 
 /// The connection is as good as before: a shard goes through it and back.
@@ -21,7 +21,7 @@ async fn still_serves(served: &Served, caller: &Caller, number: u128) {
     let body = format!("shard {number}").into_bytes();
     assert_eq!(caller.ask(&put(served, number, &body), &body).await, Reply::Answer(PeerAnswer::Done, Bytes::new()));
     let fetched = caller.ask(&PeerRequest::FetchShard { disk: served.disk, key: shard(number) }, &[]).await;
-    assert_eq!(fetched, Reply::Answer(PeerAnswer::Shard { checksum: xxh3_64(&body) }, body.into()));
+    assert_eq!(fetched, Reply::Answer(PeerAnswer::Shard { checksum: payload_checksum(&body) }, body.into()));
 }
 
 /// A right frame with some of its bytes changed, and what follows.
@@ -173,7 +173,7 @@ async fn a_changed_shard_and_a_disk_that_is_not_here_are_refused_by_name() {
 
     let nowhere = DiskId(served.disk.0 ^ 1);
     for request in [
-        PeerRequest::PutShard { disk: nowhere, key: shard(1), checksum: xxh3_64(&body) },
+        PeerRequest::PutShard { disk: nowhere, key: shard(1), checksum: payload_checksum(&body) },
         PeerRequest::FetchShard { disk: nowhere, key: shard(1) },
         PeerRequest::HasShards { disk: nowhere, keys: vec![shard(1)] },
     ] {
@@ -184,7 +184,7 @@ async fn a_changed_shard_and_a_disk_that_is_not_here_are_refused_by_name() {
         }
     }
     assert_eq!(caller.ask(&request, &body).await, Reply::Answer(PeerAnswer::Done, Bytes::new()));
-    assert_eq!(caller.ask(&fetch, &[]).await, Reply::Answer(PeerAnswer::Shard { checksum: xxh3_64(&body) }, body.to_vec().into()));
+    assert_eq!(caller.ask(&fetch, &[]).await, Reply::Answer(PeerAnswer::Shard { checksum: payload_checksum(&body) }, body.to_vec().into()));
     let has = PeerRequest::HasShards { disk: served.disk, keys: vec![shard(1), shard(2)] };
     assert_eq!(caller.ask(&has, &[]).await, Reply::Answer(PeerAnswer::Present(vec![true, false]), Bytes::new()));
 }

@@ -7,10 +7,10 @@ use std::sync::{
 
 use bytes::Bytes;
 use kluis_chunkstore::{
+    format::record::payload_checksum,
     net::server::BODIES_BYTES_MAX,
     wire::{BODY_BYTES_MAX, Frame, FrameKind, PeerAnswer, PeerRequest, encode_head},
 };
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::world::{Reply, Served, World, message, shard, within};
 
@@ -23,10 +23,16 @@ async fn others_are_served(served: &Served, world: &World, number: u128) {
     let other = served.peer(world, 3).await;
     assert!(matches!(other.ask(&PeerRequest::Observe, &[]).await, Reply::Answer(PeerAnswer::Body, _)));
     let body = vec![9; 100_000];
-    let put = PeerRequest::PutShard { disk: served.disk, key: shard(number), checksum: xxh3_64(&body) };
-    within(async { while other.ask(&put, &body).await != Reply::Answer(PeerAnswer::Done, Bytes::new()) {} }).await;
+    let put = PeerRequest::PutShard { disk: served.disk, key: shard(number), checksum: payload_checksum(&body) };
+    within(async {
+        while other.ask(&put, &body).await != Reply::Answer(PeerAnswer::Done, Bytes::new()) {
+            assert!(other.connection.close_reason().is_none(), "the other peer lost its connection");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     let fetched = other.ask(&PeerRequest::FetchShard { disk: served.disk, key: shard(number) }, &[]).await;
-    assert_eq!(fetched, Reply::Answer(PeerAnswer::Shard { checksum: xxh3_64(&body) }, body.into()));
+    assert_eq!(fetched, Reply::Answer(PeerAnswer::Shard { checksum: payload_checksum(&body) }, body.into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,15 +44,20 @@ async fn bodies_that_are_never_finished_take_no_more_than_their_share() {
     let greedy = served.dial(config, &world.dns(1)).await.unwrap();
     greedy.greet(2).await;
     let taken = Arc::new(AtomicU64::new(0));
-    let mut streams = Vec::new();
+    // Every request is announced before the first body begins: they all wait together, and end together.
+    let mut announced = Vec::new();
     for number in 0..STALLED {
         let (mut send, recv) = greedy.connection.open_bi().await.unwrap();
         let head = encode_head(&PeerRequest::PutShard { disk: served.disk, key: shard(number.into()), checksum: 0 }).unwrap();
         let frame = Frame { kind: FrameKind::Request, head_len: u32::try_from(head.len()).unwrap(), body_len: BODY_BYTES_MAX };
+        send.write_all(&frame.encode()).await.unwrap();
+        send.write_all(&head).await.unwrap();
+        announced.push((send, recv));
+    }
+    let mut streams = Vec::new();
+    for (mut send, recv) in announced {
         let taken = taken.clone();
         streams.push(tokio::spawn(async move {
-            send.write_all(&frame.encode()).await.unwrap();
-            send.write_all(&head).await.unwrap();
             // All but the last byte, which never comes.
             let body = vec![0; usize::try_from(BODY_BYTES_MAX - 1).unwrap()];
             let mut at = 0;
@@ -69,8 +80,8 @@ async fn bodies_that_are_never_finished_take_no_more_than_their_share() {
     for stream in streams {
         within(stream).await.unwrap();
     }
-    // What the node keeps, its window for bytes not yet read, the caller's own window, and what came in
-    // while one request made room for the next.
+    // What the node keeps, its window for bytes not yet read, the caller's own window, and what still came in
+    // while the first of them were being given up.
     let limit = BODIES_BYTES_MAX as u64 + (32 + 4 + 64) * MIB;
     let taken = taken.load(Ordering::Relaxed);
     assert!(taken <= limit, "{} MiB were taken where {} MiB are the limit", taken / MIB, limit / MIB);
@@ -104,5 +115,5 @@ async fn answers_that_are_never_read_are_given_up() {
     }
     // Whoever begins to read again is served again.
     let fetched = within(greedy.say(&fetch)).await;
-    assert_eq!(fetched, Reply::Answer(PeerAnswer::Shard { checksum: xxh3_64(&body) }, body.into()));
+    assert_eq!(fetched, Reply::Answer(PeerAnswer::Shard { checksum: payload_checksum(&body) }, body.into()));
 }

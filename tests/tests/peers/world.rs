@@ -141,7 +141,10 @@ impl World {
     /// As [`World::config`] for a right node, with windows for what it receives and what it sends.
     pub fn config_with_windows(&self, node: u64, receive_bytes: u32, send_bytes: u32) -> ClientConfig {
         let mut transport = TransportConfig::default();
-        transport.receive_window(VarInt::from_u32(receive_bytes)).stream_receive_window(VarInt::from_u32(receive_bytes)).send_window(send_bytes.into());
+        transport
+            .receive_window(VarInt::from_u32(receive_bytes))
+            .stream_receive_window(VarInt::from_u32(receive_bytes))
+            .send_window(send_bytes.into());
         let mut config = self.config(Some(self.node(node)), &[ALPN]);
         config.transport_config(Arc::new(transport));
         config

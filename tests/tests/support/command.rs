@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The binary with nothing of ours in its environment.
 pub fn kluis() -> Command {
-    let mut command = Command::new(kluis_tests::cluster::program());
+    let mut command = Command::new(kluis_tests::program::program());
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|n| n.starts_with("KLUIS_")) {
             command.env_remove(name);

@@ -177,7 +177,11 @@ async fn script(bench: &Bench) -> Known {
         if !failed() {
             let deleted = disk.delete(gone.map(key).to_vec()).await.is_ok();
             for n in gone {
-                if deleted { known.insert(n, None) } else { known.remove(&n) };
+                if deleted {
+                    known.insert(n, None)
+                } else {
+                    known.remove(&n)
+                };
             }
         }
         for _ in 0..3 {
@@ -208,7 +212,11 @@ async fn every_call_may_fail_and_nothing_acknowledged_is_lost() {
         for n in (1..=total).step_by(if lasting { 7 } else { 1 }) {
             let bench = Bench::new().await;
             let errno = Errno::IO.raw_os_error();
-            if lasting { bench.files.fail_from(None, n, errno) } else { bench.files.fail_nth(None, n, errno) }
+            if lasting {
+                bench.files.fail_from(None, n, errno)
+            } else {
+                bench.files.fail_nth(None, n, errno)
+            }
             let known = script(&bench).await;
             bench.files.heal();
             Disk::clear_failure(&bench.env, &bench.dir()).await.unwrap();

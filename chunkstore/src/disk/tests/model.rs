@@ -10,16 +10,30 @@ use crate::disk::{Disk, fault::Call};
 
 #[derive(Debug, Clone)]
 enum Step {
-    Put { n: u8, version: u8, len: u16 },
-    Delete { n: u8 },
-    Get { n: u8 },
+    Put {
+        n: u8,
+        version: u8,
+        len: u16,
+    },
+    Delete {
+        n: u8,
+    },
+    Get {
+        n: u8,
+    },
     List,
     Compact,
     Close,
     Abandon,
     /// The power goes in the next batch, after `writes` calls that change something; pages that were
     /// not synced are lost by the bits of `loses`.
-    PowerCut { n: u8, version: u8, len: u16, at_sync: bool, loses: u64 },
+    PowerCut {
+        n: u8,
+        version: u8,
+        len: u16,
+        at_sync: bool,
+        loses: u64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {

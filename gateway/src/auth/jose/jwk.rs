@@ -95,7 +95,11 @@ impl PublicKey {
         // Written out by hand: the order and the lack of blanks are what the hash is over.
         let members: Vec<String> = match self {
             Self::Rsa { n, e } => {
-                vec![format!(r#""e":"{}""#, URL_SAFE_NO_PAD.encode(e)), r#""kty":"RSA""#.into(), format!(r#""n":"{}""#, URL_SAFE_NO_PAD.encode(n))]
+                vec![
+                    format!(r#""e":"{}""#, URL_SAFE_NO_PAD.encode(e)),
+                    r#""kty":"RSA""#.into(),
+                    format!(r#""n":"{}""#, URL_SAFE_NO_PAD.encode(n)),
+                ]
             }
             Self::P256(point) => {
                 let (x, y) = point[1..].split_at(32);
@@ -344,12 +348,7 @@ impl DecryptionKey {
 
     /// The public part, to be published. `alg` is stated because providers choose by it.
     pub fn public_jwk(&self, alg: super::KeyManagement) -> Jwk {
-        Jwk {
-            kid: Some(self.kid.clone()),
-            key_use: Some(KeyUse::Encryption),
-            alg: Some(alg.as_str().to_owned()),
-            key: self.public.clone(),
-        }
+        Jwk { kid: Some(self.kid.clone()), key_use: Some(KeyUse::Encryption), alg: Some(alg.as_str().to_owned()), key: self.public.clone() }
     }
 }
 
@@ -391,7 +390,11 @@ mod tests {
         let set = JwkSet(vec![rsa.clone(), p256]);
         assert_eq!(JwkSet::parse(set.to_json().to_string().as_bytes()), Ok(set.clone()));
         let mut with_others = set.to_json();
-        with_others["keys"].as_array_mut().unwrap().extend([json!({"kty": "OKP", "crv": "Ed25519"}), json!({"kty": "RSA", "n": "AQAB", "e": "AQAB"}), json!(7)]);
+        with_others["keys"].as_array_mut().unwrap().extend([
+            json!({"kty": "OKP", "crv": "Ed25519"}),
+            json!({"kty": "RSA", "n": "AQAB", "e": "AQAB"}),
+            json!(7),
+        ]);
         assert_eq!(JwkSet::parse(with_others.to_string().as_bytes()), Ok(set.clone()));
         assert_eq!(set.find(rsa.kid.as_deref(), KeyUse::Signature, "RS256"), Ok(&rsa));
         assert_eq!(set.find(rsa.kid.as_deref(), KeyUse::Encryption, "RS256"), Err(JoseError::UnknownKey));

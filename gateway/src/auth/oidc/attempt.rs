@@ -130,10 +130,7 @@ impl Attempt {
         let wanted = self.cookie_value();
         let equal = |value: &str| verify_slices_are_equal(value.as_bytes(), wanted.as_bytes()).is_ok();
         equal(cookie)
-            || cookie
-                .split(';')
-                .filter_map(|pair| pair.trim().split_once('='))
-                .any(|(name, value)| name == LOGIN_COOKIE && equal(value))
+            || cookie.split(';').filter_map(|pair| pair.trim().split_once('=')).any(|(name, value)| name == LOGIN_COOKIE && equal(value))
     }
 }
 
@@ -161,7 +158,10 @@ mod tests {
         let attempt = Attempt::new(1_000, &TestEntropy, "itsme", true);
         let state = attempt.seal(&key(1), &TestEntropy).unwrap();
         let opened = Attempt::open(&key(1), &state).unwrap();
-        assert_eq!((opened.hash(), opened.nonce_text(), opened.verifier_text()), (attempt.hash(), attempt.nonce_text(), attempt.verifier_text()));
+        assert_eq!(
+            (opened.hash(), opened.nonce_text(), opened.verifier_text()),
+            (attempt.hash(), attempt.nonce_text(), attempt.verifier_text())
+        );
         assert!(opened.return_json && opened.provider == "itsme");
         assert!(Attempt::open(&key(2), &state).is_none());
         for at in 0..state.len() {

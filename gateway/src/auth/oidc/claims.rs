@@ -168,8 +168,7 @@ mod tests {
 
     fn check(claims: &Value, max_age_s: Option<u32>) -> Result<CheckedClaims, AuthError> {
         let acr_values = ["high".to_owned(), "higher".to_owned()];
-        let expected =
-            Expected { issuer: "https://idp", client_id: "vault", nonce: "n", acr_values: &acr_values, max_age_s, now_s: NOW };
+        let expected = Expected { issuer: "https://idp", client_id: "vault", nonce: "n", acr_values: &acr_values, max_age_s, now_s: NOW };
         check_id_token(claims.to_string().as_bytes(), &expected)
     }
 
@@ -210,9 +209,14 @@ mod tests {
 
     #[test]
     fn tolerances_and_forms_that_are_fine() {
-        for (name, value) in
-            [("exp", json!(NOW - 59)), ("iat", json!(NOW + 60)), ("aud", json!(["vault"])), ("azp", json!("vault")), ("iat", json!(1.8e9)), ("acr", json!("higher"))]
-        {
+        for (name, value) in [
+            ("exp", json!(NOW - 59)),
+            ("iat", json!(NOW + 60)),
+            ("aud", json!(["vault"])),
+            ("azp", json!("vault")),
+            ("iat", json!(1.8e9)),
+            ("acr", json!("higher")),
+        ] {
             let mut claims = good();
             claims[name] = value.clone();
             assert!(check(&claims, None).is_ok(), "{name} = {value}");

@@ -117,12 +117,8 @@ impl Provider {
             return Err(BadProvider("an issuer has neither query nor fragment".to_owned()));
         }
         let bad = |error: reqwest::Error| BadProvider(error.to_string());
-        let mut builder = Client::builder()
-            .timeout(DEADLINE)
-            .connect_timeout(DEADLINE)
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .no_proxy();
+        let mut builder =
+            Client::builder().timeout(DEADLINE).connect_timeout(DEADLINE).redirect(redirect::Policy::none()).referer(false).no_proxy();
         match ca_pem {
             Some(pem) => builder = builder.tls_certs_only(Certificate::from_pem_bundle(pem).map_err(bad)?),
             // No TLS is spoken to a loopback provider; the system's roots need not even exist.

@@ -80,7 +80,10 @@ impl GatewayArgs {
                 return Err(ExitError::usage(format!("{url} is not an https address"), "a token is sent over TLS only"));
             }
         }
-        let Token(token) = self.token.clone().ok_or_else(|| ExitError::usage("no token was given", "set KLUIS_TOKEN; in a demo `kluis demo sign-in` prints one"))?;
+        let Token(token) = self
+            .token
+            .clone()
+            .ok_or_else(|| ExitError::usage("no token was given", "set KLUIS_TOKEN; in a demo `kluis demo sign-in` prints one"))?;
         let mut builder = Client::builder()
             .redirect(redirect::Policy::none())
             .connect_timeout(Duration::from_secs(3))
@@ -125,7 +128,10 @@ impl Gateways {
     /// # Errors
     /// The path makes no address.
     pub fn request(&self, attempt: usize, method: Method, path: &str) -> Result<RequestBuilder, ExitError> {
-        let address = self.addresses.get(attempt % self.addresses.len().max(1)).ok_or_else(|| ExitError::usage("no gateway was given", "set KLUIS_GATEWAY"))?;
+        let address = self
+            .addresses
+            .get(attempt % self.addresses.len().max(1))
+            .ok_or_else(|| ExitError::usage("no gateway was given", "set KLUIS_GATEWAY"))?;
         let url = address.join(path).map_err(|e| ExitError::failed(format!("{address}{path} is no address: {e}")))?;
         Ok(self.client.request(method, url).bearer_auth(self.token.as_str()))
     }
@@ -175,7 +181,12 @@ impl Gateways {
     ///
     /// # Errors
     /// Unreachable, a refusal, or an answer of another form.
-    pub async fn json<T: DeserializeOwned>(&self, method: Method, path: &str, with: &dyn Fn(RequestBuilder) -> RequestBuilder) -> Result<T, ExitError> {
+    pub async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        with: &dyn Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<T, ExitError> {
         decode(self.send(method, path, with).await?).await
     }
 }
@@ -206,7 +217,9 @@ pub async fn judge(answer: reqwest::Result<Response>) -> Attempt<Response> {
     let answer = match answer {
         Ok(answer) if answer.status().is_success() => return Attempt::Done(answer),
         Ok(answer) => answer,
-        Err(error) if error.is_builder() => return Attempt::Stop(ExitError::usage(format!("the request cannot be made: {}", cause(&error)), "")),
+        Err(error) if error.is_builder() => {
+            return Attempt::Stop(ExitError::usage(format!("the request cannot be made: {}", cause(&error)), ""));
+        }
         Err(error) => {
             let whom = error.url().map_or_else(|| "the gateway".to_owned(), |url| url.origin().ascii_serialization());
             return Attempt::Again(ExitError::unreachable(format!("{whom} does not answer: {}", cause(&error)), ""), Duration::ZERO);
@@ -275,7 +288,8 @@ mod tests {
         assert!(is_passing(StatusCode::SERVICE_UNAVAILABLE, ""));
         assert!(is_passing(StatusCode::CONFLICT, "request_in_flight"));
         assert!(!is_passing(StatusCode::CONFLICT, "offset_mismatch"));
-        for status in [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND, StatusCode::UNPROCESSABLE_ENTITY, StatusCode::INTERNAL_SERVER_ERROR] {
+        for status in [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND, StatusCode::UNPROCESSABLE_ENTITY, StatusCode::INTERNAL_SERVER_ERROR]
+        {
             assert!(!is_passing(status, "request_in_flight"), "{status}");
         }
     }

@@ -65,9 +65,11 @@ pub async fn put(gateways: &Gateways, args: &PutArgs) -> Result<Document, ExitEr
     }
     let name = match &args.name {
         Some(name) => name.clone(),
-        None => path.file_name().and_then(|n| n.to_str()).map(str::to_owned).ok_or_else(|| {
-            ExitError::usage(format!("the name of {} is not valid text", path.display()), "give --name")
-        })?,
+        None => path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .map(str::to_owned)
+            .ok_or_else(|| ExitError::usage(format!("the name of {} is not valid text", path.display()), "give --name"))?,
     };
     let size = metadata.len();
     let sha256 = if size <= HASH_FIRST_MAX_BYTES { Some(hash_file(path, size).await?) } else { None };
@@ -316,7 +318,8 @@ mod tests {
         let content: Vec<u8> = (0..600_000_u32).map(|i| (i % 251) as u8).collect();
         std::fs::write(&path, &content).unwrap();
         let size = content.len() as u64;
-        let upload = Upload { path: &path, name: "f".into(), media_type: "a/b", size, key: "k".into(), sha256: None, bar: ProgressBar::hidden() };
+        let upload =
+            Upload { path: &path, name: "f".into(), media_type: "a/b", size, key: "k".into(), sha256: None, bar: ProgressBar::hidden() };
         let (mut parts, sent) = parts_from(&upload, 0).await.unwrap();
         assert_eq!(sent.digest(size), None, "nothing was handed out yet");
         let mut got = Vec::new();
