@@ -133,6 +133,17 @@ impl Authority {
     }
 }
 
+/// Whether certificate signing requests are well-formed and signed by their keys.
+///
+/// # Errors
+/// What is wrong with the first that is not.
+pub fn check_requests(requests_pem: &[&str]) -> Result<(), AuthorityError> {
+    for request in requests_pem {
+        CertificateSigningRequestParams::from_pem(request)?;
+    }
+    Ok(())
+}
+
 /// What an operator's certificate names, before the operator's own name.
 pub const OPERATOR_URI: &str = "kluis:operator:";
 

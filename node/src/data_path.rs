@@ -244,7 +244,8 @@ impl DataPath {
                     full += usize::from(why == WriteFault::Full);
                     match why {
                         WriteFault::Node => self.liveness.suspect_node(node, Instant::now()),
-                        WriteFault::Disk | WriteFault::Full => self.liveness.suspect_disk(disk, Instant::now()),
+                        WriteFault::Disk => self.liveness.suspect_disk(disk, Instant::now()),
+                        WriteFault::Full => self.liveness.full_disk(disk, Instant::now()),
                     }
                 }
                 None => return Attempt { plan, full },
@@ -305,7 +306,7 @@ impl DataPath {
                 return match best {
                     Some((layout, _)) if !strict => Ok(ChunkReceipt { layout, reduced: true, complete: false }),
                     Some((_, stored)) => Err(BytesError::WriteUnavailable { stored, wanted }),
-                    None if full > 0 => Err(BytesError::Full),
+                    None if full > 0 || self.liveness.any_full(Instant::now()) => Err(BytesError::Full),
                     None => Err(BytesError::WriteUnavailable { stored: 0, wanted }),
                 };
             }

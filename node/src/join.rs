@@ -154,6 +154,7 @@ impl From<AuthorityError> for ExitError {
 /// # Errors
 /// The directory or a disk is in use, or cannot be written.
 pub async fn init_cluster(options: InitOptions, env: Env) -> Result<Member, ExitError> {
+    check_disks(&env, &options.disks)?;
     let dir = member::prepare(&options.dir)?;
     let (authority, ca_key) = Authority::create(&env, &options.cluster_name)?;
     let (cluster, storage) = (ClusterId::from_random(env.random_id()), StorageId::from_random(env.random_id()));
@@ -202,6 +203,7 @@ pub async fn init_cluster(options: InitOptions, env: Env) -> Result<Member, Exit
 pub async fn join(options: JoinOptions, env: Env) -> Result<Member, ExitError> {
     let token = parse_token(&options.token)
         .ok_or_else(|| ExitError::refused("join_refused: this is no join token", "make one with `kluis node token create`"))?;
+    check_disks(&env, &options.disks)?;
     let dir = member::prepare(&options.dir)?;
     let storage = StorageId::from_random(env.random_id());
     let (node_key, http_key) = (new_key()?, new_key()?);
@@ -280,6 +282,22 @@ impl Files {
         }
         member::write(&dir.join("ca.pem"), self.ca.as_bytes(), false)
     }
+}
+
+/// Refuses directories that are not empty, before anything is written or a token used up.
+fn check_disks(env: &Env, paths: &[std::path::PathBuf]) -> Result<(), ExitError> {
+    for path in paths {
+        match env.files.list(path) {
+            Ok(entries) if !entries.is_empty() => {
+                let label = entries.iter().any(|e| e.as_os_str() == "label");
+                let what = if label { "holds a disk already" } else { "is not empty" };
+                return Err(ExitError::refused(format!("disk {}: {what}", path.display()), "give an empty directory for each disk"));
+            }
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(ExitError::file("read", path, &e)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Makes database and disks, and at last the card that makes the directory a member.

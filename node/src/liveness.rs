@@ -24,6 +24,7 @@ pub const SUSPICION: Duration = Duration::from_secs(5);
 struct Known {
     nodes: BTreeMap<NodeId, Instant>,
     disks: BTreeMap<DiskId, Instant>,
+    full: BTreeMap<DiskId, Instant>,
     answered: BTreeMap<NodeId, Instant>,
 }
 
@@ -52,6 +53,18 @@ impl Liveness {
     /// A disk refused or failed.
     pub fn suspect_disk(&self, disk: DiskId, now: Instant) {
         self.lock().disks.insert(disk, now + SUSPICION);
+    }
+
+    /// A disk said that it is full: avoided like a suspected one, and the reason is remembered.
+    pub fn full_disk(&self, disk: DiskId, now: Instant) {
+        let mut known = self.lock();
+        known.disks.insert(disk, now + SUSPICION);
+        known.full.insert(disk, now + SUSPICION);
+    }
+
+    /// Whether any disk said so lately.
+    pub fn any_full(&self, now: Instant) -> bool {
+        self.lock().full.values().any(|until| *until > now)
     }
 
     /// Whether a node is suspected.

@@ -4,7 +4,7 @@
 //! Holds: (1) a request that is not whole within [`RECEIVE_DEADLINE`] is dropped; (2) a peer that does not
 //! read its answer within [`SEND_DEADLINE`] is dropped; (3) bodies in memory over all peers are at most
 //! [`BODIES_BYTES_MAX`]: a request waits for room before its body is read, and flow control holds the
-//! sender.
+//! sender; (4) at most [`BULK_ANSWERS_MAX`] shards a connection wait to be taken.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,15 +30,18 @@ pub const RECEIVE_DEADLINE: Duration = Duration::from_secs(10);
 pub const SEND_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest time that a stream (a snapshot) may take.
 pub const STREAM_DEADLINE: Duration = Duration::from_secs(600);
+/// Shards that one connection may have asked for and not yet taken.
+pub const BULK_ANSWERS_MAX: usize = 64;
 /// Most bytes of request bodies in memory.
 pub const BODIES_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Serves every stream that the peer opens on `connection`, until it ends.
 pub(super) async fn serve(connection: Connection, from: NodeId, handler: Arc<dyn PeerHandler>, room: Arc<Semaphore>) {
+    let answers = Arc::new(Semaphore::new(BULK_ANSWERS_MAX));
     while let Ok((send, recv)) = connection.accept_bi().await {
-        let (handler, room) = (handler.clone(), room.clone());
+        let (handler, room, answers) = (handler.clone(), room.clone(), answers.clone());
         tokio::spawn(async move {
-            if let Err(error) = serve_one(send, recv, from, &*handler, &room).await {
+            if let Err(error) = serve_one(send, recv, from, &*handler, &room, &answers).await {
                 tracing::debug!(peer = %from, %error, "request dropped");
             }
         });
@@ -51,9 +54,15 @@ async fn serve_one(
     from: NodeId,
     handler: &dyn PeerHandler,
     room: &Semaphore,
+    answers: &Semaphore,
 ) -> Result<(), MessageError> {
     let late = |_: Elapsed| MessageError::Lost("the request was not whole in time".into());
     let received = timeout(RECEIVE_DEADLINE, receive(&mut recv, room)).await.map_err(late)?;
+    // Held until the answer is taken: a peer that asks for shards and never reads them is bounded.
+    let _answer = match &received {
+        Ok(Received::Whole { request: PeerRequest::FetchShard { .. }, .. }) => answers.acquire().await.ok(),
+        _ => None,
+    };
     let result = match received {
         Ok(Received::Whole { request, body, permit }) => {
             let result = handler.handle(from, request, body).await;

@@ -269,6 +269,9 @@ async fn join_cluster(
 ) -> Result<Json<JoinAnswer>, AdminProblem> {
     let Json(request) = body?;
     let authority = authority(&admin)?;
+    // Before the token is used up: a request that cannot be signed must not cost it.
+    crate::ca::check_requests(&[&request.node_request, &request.http_request])
+        .map_err(|e| AdminProblem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_request", e.to_string()))?;
     let hash = join::request_hash(&request.secret).ok_or_else(|| AdminProblem::from(Refusal::TokenUnknown))?;
     let node = NewNode {
         site: request.site.clone(),

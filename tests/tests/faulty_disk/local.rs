@@ -145,7 +145,7 @@ pub struct Local {
     pub stored: Vec<Stored>,
     next: u64,
     _ports: Ports,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// Options that the disks run with, as far as a test that opens one itself must know.
@@ -176,7 +176,7 @@ impl Local {
                 admin = Some(AdminClient::new(vec![url], &file("ca.pem"), &file("cert.pem"), &file("key.pem")).unwrap());
             }
         }
-        let local = Self { nodes, admin: admin.unwrap(), stored: Vec::new(), next: 1, _ports: ports, _dir: dir };
+        let local = Self { nodes, admin: admin.unwrap(), stored: Vec::new(), next: 1, _ports: ports, dir };
         local.take_disks_into_use().await;
         local
     }
@@ -259,11 +259,12 @@ impl Local {
         panic!("the disk is {:?}", disk.state());
     }
 
-    /// Stops all nodes in order.
-    pub async fn stop(self) {
+    /// Stops all nodes in order. Their files stay until what is returned is dropped.
+    pub async fn stop(self) -> TempDir {
         for node in self.nodes {
             node.node.stop().await;
         }
+        self.dir
     }
 }
 

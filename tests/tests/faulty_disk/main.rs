@@ -92,7 +92,7 @@ async fn cluster_a_disk_that_fails_its_sync_is_out_of_use_until_it_is_cleared() 
 
     // The failure outlives the process; an operator's word ends it.
     let (env, dir, label) = (local.nodes[0].env.clone(), local.nodes[0].dir(0).to_owned(), *local.nodes[0].disk(0).label());
-    local.stop().await;
+    let _files = local.stop().await;
     let disk = Disk::open(&env, &dir, &label, disk_options()).await.unwrap();
     assert!(matches!(disk.state(), DiskState::Failed { .. }), "{:?}", disk.state());
     let key = shards(&disk)[0];
