@@ -75,7 +75,7 @@ impl Cluster {
         let base = free_ports(10 * (shape.nodes() + 1)).context("no free range of ports")?;
         let stop = StopOnDrop { binary, dir };
         let mut command = kluis(binary);
-        command.arg("demo").arg("--dir").arg(dir).args(["--base-port", &base.to_string(), "--code", "4+5", "--detach"]);
+        command.arg("demo").arg("--dir").arg(dir).args(["--base-port", &base.to_string(), "--code", "4+5", "--quota", "1TB", "--detach"]);
         command.args(["--nodes-per-site", &shape.nodes_per_site.to_string(), "--disks-per-node", &shape.disks_per_node.to_string()]);
         let output = command.output().context("the binary cannot be run")?;
         ensure!(output.status.success(), "the cluster did not start: {}", said(&output));

@@ -48,12 +48,28 @@ pub struct ChunkReceipt {
     pub complete: bool,
 }
 
+/// A chunk to store.
+#[derive(Debug, Clone)]
+pub struct PutChunk {
+    /// Which.
+    pub chunk: ChunkId,
+    /// Its code.
+    pub code: Code,
+    /// Its sealed bytes.
+    pub sealed: Bytes,
+    /// Whether fewer than k + s shards are a failure.
+    pub strict: bool,
+    /// Layouts that the upload uses already: one of them is used again where that serves, for a blob's
+    /// record takes only a few.
+    pub known: Vec<BlobLayout>,
+}
+
 /// The cluster's disks.
 #[async_trait]
 pub trait DocumentBytes: Send + Sync {
-    /// Codes `sealed` into shards, stores them and returns when the write rule holds (design: k + s
-    /// synced shards, at most s counted a site; else `reduced` from k + 2 on, unless `strict`).
-    async fn put_chunk(&self, chunk: ChunkId, code: Code, sealed: Bytes, strict: bool) -> Result<ChunkReceipt, BytesError>;
+    /// Codes the sealed bytes of a chunk into shards, stores them and returns when the write rule holds
+    /// (design: k + s synced shards, at most s counted a site; else `reduced` from k + 2 on, unless `strict`).
+    async fn put_chunk(&self, put: PutChunk) -> Result<ChunkReceipt, BytesError>;
 
     /// The sealed bytes of a chunk of exactly `sealed_len` bytes, from the nearest shards, verified by
     /// checksum, decoded. `layouts` says where they may lie.

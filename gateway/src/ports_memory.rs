@@ -15,7 +15,7 @@ use bytes::Bytes;
 use kluis_chunkstore::{code::Code, ids::ChunkId};
 use kluis_raft::model::{Blob, BlobLayout};
 
-use crate::ports::{BytesError, ChunkReceipt, DocumentBytes};
+use crate::ports::{BytesError, ChunkReceipt, DocumentBytes, PutChunk};
 
 /// Sealed chunks by id.
 #[derive(Default)]
@@ -52,7 +52,8 @@ impl MemoryBytes {
 
 #[async_trait]
 impl DocumentBytes for MemoryBytes {
-    async fn put_chunk(&self, chunk: ChunkId, code: Code, sealed: Bytes, strict: bool) -> Result<ChunkReceipt, BytesError> {
+    async fn put_chunk(&self, put: PutChunk) -> Result<ChunkReceipt, BytesError> {
+        let PutChunk { chunk, code, sealed, strict, known: _ } = put;
         let reduced = self.reduced.load(Ordering::Relaxed);
         if self.refuse_writes.load(Ordering::Relaxed) || (reduced && strict) {
             return Err(BytesError::WriteUnavailable { stored: 0, wanted: code.write_quorum() });

@@ -9,11 +9,17 @@
 
 use std::{
     fs,
+    panic::AssertUnwindSafe,
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use kluis_chunkstore::{
     disk::DiskOptions,
     env::Env,
@@ -159,9 +165,11 @@ impl Node {
             .map_err(|e| ExitError::failed(format!("listen.quic {}: {e}", config.listen.quic)))?;
         let consensus = open_consensus(&config, &env, &card, &hub).await?;
         let _ = peers.consensus.set(consensus.clone());
-        let mut workers = vec![tokio::spawn(follow_members(peers.clone(), hub.clone(), consensus.clone()))];
+        let ended = Arc::new(AtomicBool::new(false));
+        let worker = |name, work| watched(name, ended.clone(), work);
+        let mut workers = vec![worker("members", Box::pin(follow_members(peers.clone(), hub.clone(), consensus.clone())) as Work)];
         begin_cluster(&config, &consensus).await?;
-        workers.push(tokio::spawn(announce(config.clone(), card.clone(), peers.clone(), consensus.clone())));
+        workers.push(worker("announce", Box::pin(announce(config.clone(), card.clone(), peers.clone(), consensus.clone()))));
 
         let metadata: Arc<dyn Metadata> = consensus.clone();
         let path = Arc::new(DataPath::new(card.node, peers.clone(), hub.clone(), metadata, data_path_options(&config)));
@@ -172,19 +180,22 @@ impl Node {
         };
         let reconcile =
             Arc::new(Reconcile::new(card.node, env.clone(), peers.clone(), path.clone(), hub.clone(), consensus.clone(), options));
-        workers.push(tokio::spawn(reconcile.clone().run(suspects)));
+        workers.push(worker("reconcile", Box::pin(reconcile.clone().run(suspects))));
 
-        let health = Arc::new(NodeHealth::new(env.clone(), card.clone(), peers.clone(), consensus.clone()));
+        let health = Arc::new(NodeHealth::new(env.clone(), card.clone(), peers.clone(), consensus.clone(), ended.clone()));
         let internal = |e: prometheus::Error| ExitError::failed(format!("metrics: {e}"));
         let telemetry =
             Arc::new(Telemetry::new(env!("CARGO_PKG_VERSION"), option_env!("KLUIS_COMMIT").unwrap_or("unknown")).map_err(internal)?);
         let metrics = NodeMetrics::register(&telemetry.registry).map_err(internal)?;
-        workers.push(tokio::spawn(watch_self(health.clone(), metrics, peers.clone(), hub.clone(), reconcile.clone(), identity.not_after)));
+        workers.push(worker(
+            "watch",
+            Box::pin(watch_self(health.clone(), metrics, peers.clone(), hub.clone(), reconcile.clone(), identity.not_after)),
+        ));
 
         let (stop, stopping) = watch::channel(false);
         let mut servers = Vec::new();
         let http = load_certificate(&identity_dir.join("http.pem"), &identity_dir.join("http.key"))?;
-        workers.push(tokio::spawn(reload_certificates(identity_dir.clone(), http.clone(), hub.clone())));
+        workers.push(worker("certificates", Box::pin(reload_certificates(identity_dir.clone(), http.clone(), hub.clone()))));
         servers
             .push(serve_admin(&config, &env, &card, &peers, &hub, &consensus, &telemetry, &health, http.clone(), stopping.clone()).await?);
         if let (Some(address), Some(gateway)) = (config.listen.gateway, &config.gateway) {
@@ -227,6 +238,21 @@ impl Node {
         self.peers.disks.close().await;
         tracing::info!("stopped");
     }
+}
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs a worker that must not end by itself: if it panics or returns, a person is told, and `livez` says so,
+/// so that a supervisor starts the process again.
+fn watched(name: &'static str, ended: Arc<AtomicBool>, work: Work) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let how = match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(()) => "ended",
+            Err(_) => "panicked",
+        };
+        ended.store(true, Ordering::Relaxed);
+        tracing::error!(code = "WORKER_ENDED", worker = name, "a worker of this node {how}; this is a defect of the program");
+    })
 }
 
 fn disk_options(config: &Config) -> DiskOptions {
@@ -575,6 +601,7 @@ fn relying_party(config: &IdentityConfig, public_url: &str, lookup: &LookupKey, 
         acr_values: config.acr_values.clone(),
         id_token_alg: config.id_token_alg,
         id_token_encryption: config.id_token_encryption,
+        require_par: config.require_par,
         userinfo: config.userinfo,
         roles_claim: config.roles_claim.clone(),
         max_age_s: None,

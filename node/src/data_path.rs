@@ -35,7 +35,7 @@ use kluis_chunkstore::{
     topology::Topology,
     wire::{FaultCode, PeerAnswer, PeerRequest},
 };
-use kluis_gateway::ports::{BytesError, ChunkReceipt, DocumentBytes};
+use kluis_gateway::ports::{BytesError, ChunkReceipt, DocumentBytes, PutChunk};
 use kluis_raft::{
     client::Metadata,
     model::{Blob, BlobLayout},
@@ -43,7 +43,7 @@ use kluis_raft::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -153,9 +153,11 @@ impl DataPath {
             _ => WriteFault::Node,
         };
         if node == self.own {
-            return match self.peers.put_shard(disk, key, body).await {
-                Ok(()) => Sent::Synced(shard),
-                Err(refused) => failed(fault(refused.code)),
+            // The own disk may hang as well as another's.
+            return match timeout(self.options.shard_deadline, self.peers.put_shard(disk, key, body)).await {
+                Ok(Ok(())) => Sent::Synced(shard),
+                Ok(Err(refused)) => failed(fault(refused.code)),
+                Err(_) => failed(WriteFault::Disk),
             };
         }
         let request = PeerRequest::PutShard { disk, key, checksum: xxh3_64(&body) };
@@ -269,7 +271,8 @@ impl DataPath {
     ///
     /// # Errors
     /// As there.
-    pub async fn put(self: &Arc<Self>, chunk: ChunkId, code: Code, sealed: Bytes, strict: bool) -> Result<ChunkReceipt, BytesError> {
+    pub async fn put(self: &Arc<Self>, put: PutChunk) -> Result<ChunkReceipt, BytesError> {
+        let PutChunk { chunk, code, sealed, strict, known } = put;
         let codec = Erasure::of(code).map_err(|e| BytesError::Unavailable(e.to_string()))?;
         let shards = if sealed.len() > 64 * 1024 {
             // Coding a large chunk takes long enough to hold up other tasks of this thread.
@@ -285,7 +288,8 @@ impl DataPath {
         let mut full = 0;
         loop {
             let topology = self.topology()?;
-            let layout = BlobLayout { topology: topology.version(), avoid: self.avoid(&topology) };
+            let now = self.avoid(&topology);
+            let layout = BlobLayout { topology: topology.version(), avoid: settle_on(&topology, now, &known, &tried) };
             let fresh = tried.insert(layout.avoid.clone());
             if fresh {
                 let attempt = self.attempt(chunk, code, &shards, &topology, &layout).await;
@@ -296,7 +300,7 @@ impl DataPath {
                         let complete = complete && layout.avoid.is_empty();
                         return Ok(ChunkReceipt { layout, reduced: false, complete });
                     }
-                    Verdict::Reduced if best.as_ref().is_none_or(|(_, n)| *n < synced) => best = Some((layout, synced)),
+                    Verdict::Reduced if best.as_ref().is_none_or(|(_, n)| *n < synced) => best = Some((layout.clone(), synced)),
                     _ => {}
                 }
             }
@@ -306,7 +310,11 @@ impl DataPath {
                 return match best {
                     Some((layout, _)) if !strict => Ok(ChunkReceipt { layout, reduced: true, complete: false }),
                     Some((_, stored)) => Err(BytesError::WriteUnavailable { stored, wanted }),
-                    None if full > 0 || self.liveness.any_full(Instant::now()) => Err(BytesError::Full),
+                    None if full > 0
+                        || (layout.avoid.sites.is_empty() && layout.avoid.nodes.is_empty() && self.liveness.any_full(Instant::now())) =>
+                    {
+                        Err(BytesError::Full)
+                    }
                     None => Err(BytesError::WriteUnavailable { stored: 0, wanted }),
                 };
             }
@@ -348,7 +356,8 @@ impl DataPath {
     async fn fetch_shard(&self, candidate: &Candidate, chunk: ChunkId, len: usize) -> Option<Bytes> {
         let key = ShardKey { chunk, shard: candidate.shard };
         let found = if candidate.node == self.own {
-            self.peers.fetch_shard(candidate.disk, key).await.ok().flatten()
+            let fetched = timeout(self.options.shard_deadline, self.peers.fetch_shard(candidate.disk, key)).await;
+            fetched.ok().and_then(Result::ok).flatten()
         } else {
             let request = PeerRequest::FetchShard { disk: candidate.disk, key };
             match self.hub.call(candidate.node, &request, Bytes::new(), self.options.shard_deadline).await {
@@ -437,6 +446,25 @@ impl DataPath {
     }
 }
 
+/// Layouts of one upload from which on a new one is avoided if an old one serves.
+const LAYOUTS_FEW: usize = 3;
+
+/// What to avoid for a chunk of an upload that used `known` layouts before, when `now` is out of reach. A
+/// long upload may see many failures, and its record takes few layouts: after the first ones, an earlier
+/// layout that avoids at least as much serves, else a whole site is avoided rather than a part of it.
+fn settle_on(topology: &Topology, now: Avoid, known: &[BlobLayout], tried: &BTreeSet<Avoid>) -> Avoid {
+    let usable = || known.iter().filter(|l| l.topology == topology.version() && !tried.contains(&l.avoid)).map(|l| &l.avoid);
+    if known.len() < LAYOUTS_FEW || usable().any(|avoid| *avoid == now) {
+        return now;
+    }
+    let widened = now.widened(topology);
+    match usable().find(|avoid| avoid.covers(&now, topology)) {
+        Some(avoid) => avoid.clone(),
+        None if tried.contains(&widened) => now,
+        None => widened,
+    }
+}
+
 /// What one attempt came to.
 struct Attempt {
     plan: WritePlan,
@@ -458,8 +486,8 @@ pub struct ClusterBytes(pub Arc<DataPath>);
 
 #[async_trait]
 impl DocumentBytes for ClusterBytes {
-    async fn put_chunk(&self, chunk: ChunkId, code: Code, sealed: Bytes, strict: bool) -> Result<ChunkReceipt, BytesError> {
-        self.0.put(chunk, code, sealed, strict).await
+    async fn put_chunk(&self, put: PutChunk) -> Result<ChunkReceipt, BytesError> {
+        self.0.put(put).await
     }
 
     async fn fetch_chunk(&self, chunk: ChunkId, code: Code, layouts: &[BlobLayout], sealed_len: usize) -> Result<Bytes, BytesError> {
@@ -471,5 +499,37 @@ impl DocumentBytes for ClusterBytes {
     async fn report_suspect(&self, blob: &Blob, index: u32) {
         let (path, blob) = (self.0.clone(), blob.clone());
         tokio::spawn(async move { path.tell_suspect(&blob, index).await });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kluis_chunkstore::topology::{TopologyDisk, TopologyNode};
+
+    use super::*;
+
+    /// Sites going down and coming back, node by node, in turn: an upload that lives through all of it stays
+    /// within what a blob's record takes.
+    #[test]
+    fn an_upload_through_many_failures_needs_few_layouts() {
+        let nodes = (1..=9).map(|id| TopologyNode { id: NodeId(id), site: format!("dc{}", (id - 1) / 3).parse().unwrap() }).collect();
+        let disks = (1..=18u64).map(|id| TopologyDisk { id: DiskId(id.into()), node: NodeId(id.div_ceil(2)), weight: 1 }).collect();
+        let topology = Topology::build(1, Code::STANDARD, nodes, disks).unwrap();
+        let liveness = Liveness::default();
+        let mut known: Vec<BlobLayout> = Vec::new();
+        for round in 0..6u64 {
+            let site = round % 3;
+            let steps: [&[u64]; 7] = [&[], &[1], &[1, 2], &[1, 2, 3], &[2, 3], &[3], &[]];
+            for down in steps {
+                let now = liveness.avoid(&topology, Instant::now(), |node| !down.contains(&(node.0.wrapping_sub(site * 3))));
+                let avoid = settle_on(&topology, now.clone(), &known, &BTreeSet::new());
+                assert!(avoid.covers(&now, &topology));
+                let layout = BlobLayout { topology: 1, avoid };
+                if !known.contains(&layout) {
+                    known.insert(0, layout);
+                }
+            }
+        }
+        assert!(known.len() <= Blob::LAYOUTS_MAX, "{known:?}");
     }
 }

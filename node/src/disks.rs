@@ -24,6 +24,9 @@ use crate::{
     status::{DiskCondition, DiskStatus},
 };
 
+/// Longest wait for a label: a disk that hangs must not hold up the care for the others.
+const LABEL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// A configured directory.
 struct Slot {
     path: PathBuf,
@@ -86,11 +89,11 @@ impl DiskSet {
     pub async fn watch_once(&self, env: &Env) -> Vec<DiskId> {
         let mut gone = Vec::new();
         for disk in self.all() {
-            let lost = match Disk::read_label(env, disk.dir()).await {
-                Ok(Some(label)) => label.disk != disk.label().disk,
-                Ok(None) => true,
+            let lost = match tokio::time::timeout(LABEL_PATIENCE, Disk::read_label(env, disk.dir())).await {
+                Ok(Ok(Some(label))) => label.disk != disk.label().disk,
+                Ok(Ok(None)) => true,
                 // A label that cannot be read at the moment says nothing; reads and writes will.
-                Err(_) => false,
+                Ok(Err(_)) | Err(_) => false,
             };
             if lost {
                 gone.push(disk);

@@ -33,12 +33,13 @@ pub struct NodeHealth {
     /// Set once the node is stopping.
     pub draining: AtomicBool,
     beat_ms: AtomicU64,
+    worker_ended: Arc<AtomicBool>,
     begun: tokio::time::Instant,
 }
 
 impl NodeHealth {
-    /// Health over these parts.
-    pub fn new(env: Env, card: Card, peers: Arc<Peers>, consensus: Arc<Consensus>) -> Self {
+    /// Health over these parts; `worker_ended` is set when a worker that must not end did.
+    pub fn new(env: Env, card: Card, peers: Arc<Peers>, consensus: Arc<Consensus>, worker_ended: Arc<AtomicBool>) -> Self {
         Self {
             env,
             card,
@@ -46,6 +47,7 @@ impl NodeHealth {
             consensus,
             draining: AtomicBool::new(false),
             beat_ms: AtomicU64::new(0),
+            worker_ended,
             begun: tokio::time::Instant::now(),
         }
     }
@@ -99,6 +101,6 @@ impl Health for NodeHealth {
     }
 
     fn live(&self) -> bool {
-        self.elapsed_ms().saturating_sub(self.beat_ms.load(Ordering::Relaxed)) < STALL_MS
+        !self.worker_ended.load(Ordering::Relaxed) && self.elapsed_ms().saturating_sub(self.beat_ms.load(Ordering::Relaxed)) < STALL_MS
     }
 }

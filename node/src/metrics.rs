@@ -87,7 +87,7 @@ impl NodeMetrics {
             repair_shards: made!(IntCounter::new("kluis_repair_shards_total", "Shards made anew.")),
             collected: made!(IntCounter::new("kluis_collected_shards_total", "Unwanted shards deleted.")),
             settled: made!(IntCounter::new("kluis_settled_blobs_total", "Blobs confirmed to be whole at home.")),
-            missing: made!(IntGauge::new("kluis_repair_backlog_shards", "Shards that could not be made in the latest pass.")),
+            missing: made!(IntGauge::new("kluis_repair_backlog_shards", "Shards that belong on this node's disks and are not there yet.")),
             certificate_expiry: made!(IntGauge::new(
                 "kluis_tls_certificate_expiry_timestamp_seconds",
                 "When this node's certificate ends."

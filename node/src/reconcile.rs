@@ -27,7 +27,7 @@ use std::{
 use bytes::Bytes;
 use kluis_chunkstore::{
     codec::erasure::Erasure,
-    disk::Disk,
+    disk::{Disk, DiskState},
     env::Env,
     ids::{BlobId, ChunkId, DiskId, NodeId, ShardKey},
     placement::{Avoid, Placer},
@@ -56,6 +56,11 @@ const PAGE: usize = 256;
 const BATCH: usize = 1024;
 /// Unsettled blobs that the leader looks at in one pass.
 const SETTLE_MAX: usize = 4096;
+/// Blobs that one pass marks as not whole any more.
+const UNSETTLE_MAX: usize = 64;
+
+/// Longest wait for one write to a disk: one that hangs must not hold up the others.
+const DISK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Settings of reconcile.
 #[derive(Debug, Clone)]
@@ -83,7 +88,7 @@ pub struct ReconcileCounters {
     pub settled: AtomicU64,
     /// Chunks that could not be read when a shard was to be made.
     pub unreadable: AtomicU64,
-    /// Shards missing at the end of the latest pass.
+    /// Shards that belong on this node's disks and are not there yet.
     pub missing: AtomicU64,
 }
 
@@ -96,6 +101,7 @@ pub struct Reconcile {
     hub: Arc<kluis_chunkstore::net::Hub>,
     consensus: Arc<Consensus>,
     options: ReconcileOptions,
+    settle_from: std::sync::Mutex<u128>,
     /// Counts.
     pub counters: ReconcileCounters,
 }
@@ -114,7 +120,17 @@ impl Reconcile {
         consensus: Arc<Consensus>,
         options: ReconcileOptions,
     ) -> Self {
-        Self { own, env, peers, path, hub, consensus, options, counters: ReconcileCounters::default() }
+        Self {
+            own,
+            env,
+            peers,
+            path,
+            hub,
+            consensus,
+            options,
+            settle_from: std::sync::Mutex::new(0),
+            counters: ReconcileCounters::default(),
+        }
     }
 
     /// Runs until `suspects` is closed: a pass each interval, and suspects as they come.
@@ -149,17 +165,14 @@ impl Reconcile {
                 disk.forget(key);
             }
         }
-        // What is on the disks first, then what should be: see invariant 1.
-        let grace = u64::try_from(self.options.grace.as_millis()).unwrap_or(u64::MAX);
-        let old = self.env.clock.now_ms().saturating_sub(grace);
-        let candidates = self.list_older(old);
         self.consensus.linearize().await.map_err(|e| e.to_string())?;
         let view = self.consensus.view();
         let topology = self.path.topology().map_err(|e| e.to_string())?;
         let home = BlobLayout { topology: topology.version(), avoid: Avoid::nothing() };
-
         self.rebuild(&*view, &home).await?;
-        self.collect(&*view, &home, candidates).await?;
+        for disk in self.peers.disks.all() {
+            self.collect(&disk).await?;
+        }
         for disk in self.peers.disks.all() {
             if let Err(error) = disk.compact_once().await {
                 tracing::debug!(%error, disk = %disk.label().disk, "compaction");
@@ -171,62 +184,84 @@ impl Reconcile {
         Ok(())
     }
 
-    /// Shards on the disks that are older than a moment, disk by disk.
-    fn list_older(&self, than_ms: u64) -> Vec<(Arc<Disk>, Vec<ShardKey>)> {
-        let mut all = Vec::new();
-        for disk in self.peers.disks.all() {
-            let mut keys = Vec::new();
-            let mut from = Bound::Unbounded;
-            loop {
-                let page = disk.list(from, BATCH);
-                let Some((last, _)) = page.last() else { break };
-                from = Bound::Excluded(*last);
-                keys.extend(page.into_iter().filter(|(_, info)| info.written_ms <= than_ms).map(|(key, _)| key));
-            }
-            all.push((disk, keys));
-        }
-        all
-    }
-
-    /// Makes every shard that should be on a disk of this node and is not.
+    /// Makes every shard that should be on a disk of this node and is not: counts them first, so that progress
+    /// can be told truthfully, then makes them.
     async fn rebuild(&self, view: &dyn Read, home: &BlobLayout) -> Result<(), PassError> {
         let disks: BTreeMap<DiskId, Arc<Disk>> = self.peers.disks.all().into_iter().map(|d| (d.label().disk, d)).collect();
-        let (mut from, mut missing) = (BlobId(0), 0u64);
-        let mut pace = Pace::new(self.options.budget_bytes_per_second);
-        loop {
-            let page = view::blobs(view, from, PAGE).map_err(|e| e.to_string())?;
-            let Some(last) = page.last() else { break };
-            let next = last.id.0.checked_add(1).map(BlobId);
-            for blob in &page {
-                let Some(placer) = self.path.placer(home, blob.code) else { continue };
-                for index in 0..blob.chunks {
-                    for (disk, key) in wanted_here(&placer, &disks, ChunkId { blob: blob.id, index }) {
-                        if disk.contains(key) {
-                            continue;
-                        }
-                        match self.make(blob, key, disk).await {
-                            Ok(bytes) => pace.spend(bytes).await,
-                            Err(why) => {
-                                missing += 1;
-                                self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
-                                tracing::debug!(%key, why, "a shard cannot be made at present");
-                            }
+        let mut progress = Progress::new(self.options.budget_bytes_per_second);
+        let mut from = Some(BlobId(0));
+        while let Some((page, next)) = self.page(view, from)? {
+            for (blob, key, _) in self.missing(&page, home, &disks) {
+                progress.left_shards += 1;
+                progress.left_bytes += shard_bytes(blob, key);
+            }
+            from = next;
+        }
+        progress.total_bytes = progress.left_bytes;
+        self.report(&progress);
+        let mut from = if progress.left_shards > 0 { Some(BlobId(0)) } else { None };
+        let mut unsettled = 0;
+        while let Some((page, next)) = self.page(view, from)? {
+            for (blob, key, disk) in self.missing(&page, home, &disks) {
+                match self.make(blob, key, disk).await {
+                    Ok(bytes) => {
+                        progress.left_shards = progress.left_shards.saturating_sub(1);
+                        progress.left_bytes = progress.left_bytes.saturating_sub(shard_bytes(blob, key));
+                        self.report(&progress);
+                        progress.spend(bytes).await;
+                    }
+                    Err(why) => {
+                        progress.held += 1;
+                        self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
+                        tracing::debug!(%key, why, "a shard cannot be made at present");
+                        // It is not whole at home any more: copies elsewhere, if any are left, are wanted again.
+                        if blob.settled && unsettled < UNSETTLE_MAX {
+                            unsettled += 1;
+                            let _ = self.consensus.propose(Command::UnsettleBlob { blob: blob.id }).await;
                         }
                     }
                 }
             }
-            match next {
-                Some(next) => from = next,
-                None => break,
+            from = next;
+        }
+        self.report(&progress);
+        Ok(())
+    }
+
+    /// A page of blobs, with where the next one begins.
+    #[allow(clippy::type_complexity)]
+    fn page(&self, view: &dyn Read, from: Option<BlobId>) -> Result<Option<(Vec<Blob>, Option<BlobId>)>, PassError> {
+        let Some(from) = from else { return Ok(None) };
+        let page = view::blobs(view, from, PAGE).map_err(|e| e.to_string())?;
+        let Some(last) = page.last() else { return Ok(None) };
+        let next = last.id.0.checked_add(1).map(BlobId);
+        Ok(Some((page, next)))
+    }
+
+    /// Shards of these blobs that belong on a disk of this node and are not there.
+    fn missing<'a>(
+        &self,
+        page: &'a [Blob],
+        home: &BlobLayout,
+        disks: &'a BTreeMap<DiskId, Arc<Disk>>,
+    ) -> Vec<(&'a Blob, ShardKey, &'a Arc<Disk>)> {
+        let mut missing = Vec::new();
+        for blob in page {
+            let Some(placer) = self.path.placer(home, blob.code) else { continue };
+            for index in 0..blob.chunks {
+                let wanted = wanted_here(&placer, disks, ChunkId { blob: blob.id, index });
+                missing.extend(wanted.into_iter().filter(|(disk, key)| !disk.contains(*key)).map(|(disk, key)| (blob, key, disk)));
             }
         }
-        self.counters.missing.store(missing, Ordering::Relaxed);
-        self.report(missing, &pace);
-        Ok(())
+        missing
     }
 
     /// Makes one shard from any k others and stores it. Returns the bytes moved.
     async fn make(&self, blob: &Blob, key: ShardKey, disk: &Arc<Disk>) -> Result<u64, String> {
+        // Before k shards are fetched in vain, past the budget, for each shard of each pass.
+        if matches!(disk.state(), DiskState::Full | DiskState::Failed { .. }) {
+            return Err("the disk takes no shards at present".into());
+        }
         let sealed_len = sealed_len(blob, key.chunk.index).ok_or("the blob has no such chunk")?;
         let shards = self.path.fetch_shards(key.chunk, blob.code, &blob.layouts, sealed_len).await.map_err(|e| e.to_string())?;
         let codec = Erasure::of(blob.code).map_err(|e| e.to_string())?;
@@ -234,7 +269,8 @@ impl Reconcile {
         let shard = self.env.run_blocking(move || codec.rebuild(&shards, key.shard, sealed_len)).await;
         let shard: Bytes = shard.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
         let bytes = shard.len() as u64;
-        disk.put(key, shard).await.map_err(|e| e.to_string())?;
+        let stored = timeout(DISK_PATIENCE, disk.put(key, shard)).await;
+        stored.map_err(|_| "the disk does not answer".to_owned())?.map_err(|e| e.to_string())?;
         self.counters.rebuilt.fetch_add(1, Ordering::Relaxed);
         self.counters.rebuilt_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(bytes + moved as u64)
@@ -264,16 +300,32 @@ impl Reconcile {
         }
     }
 
-    /// Deletes what nothing wants.
-    async fn collect(&self, view: &dyn Read, home: &BlobLayout, candidates: Vec<(Arc<Disk>, Vec<ShardKey>)>) -> Result<(), PassError> {
-        for (disk, keys) in candidates {
+    /// Deletes what nothing wants on a disk, a page at a time: what is there first, then a linearizable view of what
+    /// should be (invariant 1).
+    async fn collect(&self, disk: &Arc<Disk>) -> Result<(), PassError> {
+        let grace = u64::try_from(self.options.grace.as_millis()).unwrap_or(u64::MAX);
+        let old = self.env.clock.now_ms().saturating_sub(grace);
+        let mut from = Bound::Unbounded;
+        loop {
+            let page = disk.list(from, BATCH);
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from = Bound::Excluded(*last);
+            let keys: Vec<ShardKey> = page.into_iter().filter(|(_, info)| info.written_ms <= old).map(|(key, _)| key).collect();
+            if keys.is_empty() {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            self.consensus.linearize().await.map_err(|e| e.to_string())?;
+            let view = self.consensus.view();
+            let topology = self.path.topology().map_err(|e| e.to_string())?;
+            let home = BlobLayout { topology: topology.version(), avoid: Avoid::nothing() };
             let mut unwanted = Vec::new();
             let mut blob: Option<(BlobId, Fate)> = None;
             for key in keys {
                 let fate = match &blob {
                     Some((id, fate)) if *id == key.chunk.blob => fate,
                     _ => {
-                        let fate = self.fate(view, home, key.chunk.blob)?;
+                        let fate = self.fate(&*view, &home, key.chunk.blob)?;
                         &blob.insert((key.chunk.blob, fate)).1
                     }
                 };
@@ -281,19 +333,21 @@ impl Reconcile {
                     unwanted.push(key);
                 }
             }
-            for batch in unwanted.chunks(BATCH) {
-                match disk.delete(batch.to_vec()).await {
-                    Ok(()) => {
-                        self.counters.collected.fetch_add(batch.len() as u64, Ordering::Relaxed);
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, disk = %disk.label().disk, "unwanted shards stay for now");
-                        break;
-                    }
+            if unwanted.is_empty() {
+                continue;
+            }
+            let count = unwanted.len() as u64;
+            match timeout(DISK_PATIENCE, disk.delete(unwanted)).await {
+                Ok(Ok(())) => {
+                    self.counters.collected.fetch_add(count, Ordering::Relaxed);
                 }
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, disk = %disk.label().disk, "unwanted shards stay for now");
+                    return Ok(());
+                }
+                Err(_) => return Err(format!("disk {} does not answer", disk.label().disk)),
             }
         }
-        Ok(())
     }
 
     fn fate(&self, view: &dyn Read, home: &BlobLayout, id: BlobId) -> Result<Fate, PassError> {
@@ -312,7 +366,11 @@ impl Reconcile {
 
     /// Records which blobs are whole at home.
     async fn settle(&self, view: &dyn Read, home: &BlobLayout) -> Result<(), PassError> {
-        let mut ids = view::unsettled(view, SETTLE_MAX).map_err(|e| e.to_string())?;
+        // Where the last pass ended, so that blobs that cannot be settled now do not hold up the others for ever.
+        let cursor = BlobId(*self.settle_from.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut ids = view::unsettled(view, cursor, SETTLE_MAX).map_err(|e| e.to_string())?;
+        let next = if ids.len() < SETTLE_MAX { 0 } else { ids.last().map_or(0, |id| id.0.wrapping_add(1)) };
+        *self.settle_from.lock().unwrap_or_else(PoisonError::into_inner) = next;
         let mut from = BlobId(0);
         // Blobs settled under an older topology move too.
         while ids.len() < SETTLE_MAX {
@@ -374,17 +432,20 @@ impl Reconcile {
         }
     }
 
-    fn report(&self, missing: u64, pace: &Pace) {
+    fn report(&self, progress: &Progress) {
+        self.counters.missing.store(progress.left_shards, Ordering::Relaxed);
+        let rate = progress.rate();
         let work = WorkStatus {
             kind: "repair".into(),
-            done: self.counters.rebuilt_bytes.load(Ordering::Relaxed),
-            total: self.counters.rebuilt_bytes.load(Ordering::Relaxed),
-            rate_bytes_per_second: pace.rate(),
+            done: progress.total_bytes.saturating_sub(progress.left_bytes),
+            total: progress.total_bytes,
+            rate_bytes_per_second: rate,
             budget_bytes_per_second: self.options.budget_bytes_per_second,
-            eta_s: None,
-            held: (missing > 0).then(|| format!("{missing} shards cannot be made until more of their chunks' shards are within reach")),
+            eta_s: progress.left_bytes.checked_div(rate).filter(|_| progress.held == 0),
+            held: (progress.held > 0)
+                .then(|| format!("{} shards cannot be made until more of their chunks' shards are within reach", progress.held)),
         };
-        let shown = if missing > 0 || pace.spent > 0 { vec![work] } else { Vec::new() };
+        let shown = if progress.left_shards > 0 { vec![work] } else { Vec::new() };
         *self.peers.work.write().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 }
@@ -423,30 +484,40 @@ fn wanted_here<'a>(placer: &Placer, disks: &'a BTreeMap<DiskId, Arc<Disk>>, chun
     placement.iter().filter_map(|(shard, disk)| disks.get(&disk).map(|d| (d, ShardKey { chunk, shard }))).collect()
 }
 
-/// Keeps a pass within its bytes a second.
-struct Pace {
+/// Bytes of a shard of a blob.
+fn shard_bytes(blob: &Blob, key: ShardKey) -> u64 {
+    sealed_len(blob, key.chunk.index).map_or(0, |len| blob.code.shard_len(len) as u64)
+}
+
+/// How far a pass is, kept within its bytes a second.
+struct Progress {
     budget: u64,
     begun: Instant,
     spent: u64,
+    left_shards: u64,
+    left_bytes: u64,
+    total_bytes: u64,
+    held: u64,
 }
 
-impl Pace {
+impl Progress {
     fn new(budget: u64) -> Self {
-        Self { budget: budget.max(1), begun: Instant::now(), spent: 0 }
+        Self { budget: budget.max(1), begun: Instant::now(), spent: 0, left_shards: 0, left_bytes: 0, total_bytes: 0, held: 0 }
     }
 
     async fn spend(&mut self, bytes: u64) {
         self.spent = self.spent.saturating_add(bytes);
         let due = Duration::from_secs_f64(self.spent as f64 / self.budget as f64);
         if let Some(wait) = due.checked_sub(self.begun.elapsed()) {
-            // Never so long at once that a change of budget or a stop waits for it.
-            let _ = timeout(Duration::from_secs(5), sleep(wait)).await;
+            sleep(wait).await;
         }
     }
 
+    /// Bytes of shards made a second.
     fn rate(&self) -> u64 {
         let seconds = self.begun.elapsed().as_secs_f64();
-        if seconds > 0.0 { (self.spent as f64 / seconds) as u64 } else { 0 }
+        let made = self.total_bytes.saturating_sub(self.left_bytes);
+        if seconds > 0.0 { (made as f64 / seconds) as u64 } else { 0 }
     }
 }
 

@@ -232,7 +232,11 @@ impl ClusterStatus {
     pub fn assemble(cluster: ClusterFacts, metadata: MetadataStatus, mut nodes: Vec<NodeStatus>, work: Vec<WorkStatus>) -> Self {
         nodes.sort_by_key(|n| n.id);
         let sites = sites_of(&nodes);
-        let margin = margin::margin(cluster.code, &nodes);
+        let mut margin = margin::margin(cluster.code, &nodes);
+        // Nodes and disks may all be there while shards are still being made on them.
+        if work.iter().any(|w| w.kind == "repair" && w.done < w.total) && !margin.lost {
+            margin.survives = format!("{} (once the shards that are missing now are made)", margin.survives);
+        }
         let mut status = Self { cluster, findings: Vec::new(), margin, metadata, sites, nodes, work };
         status.findings = findings(&status);
         status

@@ -65,6 +65,7 @@ static CLIENT_KEYS: LazyLock<Arc<ClientKeys>> = LazyLock::new(|| {
 
 fn relying_party(name: &str, issuer: &str) -> RelyingParty {
     let config = ProviderConfig {
+        require_par: true,
         name: name.to_owned(),
         issuer: issuer.parse().unwrap(),
         client_id: "vault".to_owned(),

@@ -126,10 +126,10 @@ pub fn is_reserved(read: &dyn Read, id: BlobId) -> Result<bool, StoreError> {
     Ok(read.get(&keys::reserved(id))?.is_some())
 }
 
-/// Up to `limit` blobs that reconcile has not confirmed.
-pub fn unsettled(read: &dyn Read, limit: usize) -> Result<Vec<BlobId>, StoreError> {
-    let (start, end) = keys::table_range(Table::Unsettled);
-    Ok(read.scan(&start, &end, limit)?.into_iter().filter_map(|(k, _)| keys::id_at_end(&k)).map(BlobId).collect())
+/// Up to `limit` blobs that reconcile has not confirmed, from an id on.
+pub fn unsettled(read: &dyn Read, from: BlobId, limit: usize) -> Result<Vec<BlobId>, StoreError> {
+    let (_, end) = keys::table_range(Table::Unsettled);
+    Ok(read.scan(&keys::unsettled(from), &end, limit)?.into_iter().filter_map(|(k, _)| keys::id_at_end(&k)).map(BlobId).collect())
 }
 
 /// A running upload.

@@ -147,7 +147,20 @@ impl Cluster {
         let running = Running(dir.path().to_owned());
         let shape = [options.nodes_per_site.to_string(), options.disks_per_node.to_string(), ports.base.to_string()];
         let [nodes, disks, base] = shape.each_ref().map(String::as_str);
-        let begin = ["demo", "--detach", "--base-port", base, "--nodes-per-site", nodes, "--disks-per-node", disks, "--code", options.code];
+        let begin = [
+            "demo",
+            "--detach",
+            "--base-port",
+            base,
+            "--nodes-per-site",
+            nodes,
+            "--disks-per-node",
+            disks,
+            "--code",
+            options.code,
+            "--quota",
+            "5GB",
+        ];
         expect_ready(dir.path(), &begin);
         if !options.env.is_empty() {
             let stopped = command(dir.path(), &["demo", "stop"]);

@@ -4,7 +4,8 @@
 //! Holds: (1) a request that is not whole within [`RECEIVE_DEADLINE`] is dropped; (2) a peer that does not
 //! read its answer within [`SEND_DEADLINE`] is dropped; (3) bodies in memory over all peers are at most
 //! [`BODIES_BYTES_MAX`]: a request waits for room before its body is read, and flow control holds the
-//! sender; (4) at most [`BULK_ANSWERS_MAX`] shards a connection wait to be taken.
+//! sender; metadata messages have room of their own, [`METADATA_BYTES_MAX`] a peer; (4) at most
+//! [`BULK_ANSWERS_MAX`] shards a connection wait to be taken; (5) no request is worked on for longer than [`HANDLE_DEADLINE`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,16 +33,22 @@ pub const SEND_DEADLINE: Duration = Duration::from_secs(10);
 pub const STREAM_DEADLINE: Duration = Duration::from_secs(600);
 /// Shards that one connection may have asked for and not yet taken.
 pub const BULK_ANSWERS_MAX: usize = 64;
-/// Most bytes of request bodies in memory.
+/// Longest time that answering an ordinary request may take: what a disk that hangs was given is let go then.
+pub const HANDLE_DEADLINE: Duration = Duration::from_secs(30);
+/// Most bytes of one peer's metadata messages in memory. Room of their own: shards that wait for a slow disk
+/// must not keep a leader's messages out.
+pub const METADATA_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most bytes of other request bodies in memory.
 pub const BODIES_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Serves every stream that the peer opens on `connection`, until it ends.
 pub(super) async fn serve(connection: Connection, from: NodeId, handler: Arc<dyn PeerHandler>, room: Arc<Semaphore>) {
     let answers = Arc::new(Semaphore::new(BULK_ANSWERS_MAX));
+    let metadata = Arc::new(Semaphore::new(METADATA_BYTES_MAX));
     while let Ok((send, recv)) = connection.accept_bi().await {
-        let (handler, room, answers) = (handler.clone(), room.clone(), answers.clone());
+        let (handler, room, metadata, answers) = (handler.clone(), room.clone(), metadata.clone(), answers.clone());
         tokio::spawn(async move {
-            if let Err(error) = serve_one(send, recv, from, &*handler, &room, &answers).await {
+            if let Err(error) = serve_one(send, recv, from, &*handler, &room, &metadata, &answers).await {
                 tracing::debug!(peer = %from, %error, "request dropped");
             }
         });
@@ -54,10 +61,11 @@ async fn serve_one(
     from: NodeId,
     handler: &dyn PeerHandler,
     room: &Semaphore,
+    metadata: &Semaphore,
     answers: &Semaphore,
 ) -> Result<(), MessageError> {
     let late = |_: Elapsed| MessageError::Lost("the request was not whole in time".into());
-    let received = timeout(RECEIVE_DEADLINE, receive(&mut recv, room)).await.map_err(late)?;
+    let received = timeout(RECEIVE_DEADLINE, receive(&mut recv, room, metadata)).await.map_err(late)?;
     // Held until the answer is taken: a peer that asks for shards and never reads them is bounded.
     let _answer = match &received {
         Ok(Received::Whole { request: PeerRequest::FetchShard { .. }, .. }) => answers.acquire().await.ok(),
@@ -65,9 +73,9 @@ async fn serve_one(
     };
     let result = match received {
         Ok(Received::Whole { request, body, permit }) => {
-            let result = handler.handle(from, request, body).await;
+            let result = timeout(HANDLE_DEADLINE, handler.handle(from, request, body)).await;
             drop(permit);
-            result
+            result.unwrap_or_else(|_| Err(PeerFault::new(FaultCode::Busy, "the request took too long")))
         }
         Ok(Received::Stream { header_len, len }) => {
             match timeout(STREAM_DEADLINE, handler.handle_stream(from, header_len, len, &mut recv)).await {
@@ -105,7 +113,7 @@ enum Received<'a> {
     Stream { header_len: u32, len: u64 },
 }
 
-async fn receive<'a>(recv: &mut RecvStream, room: &'a Semaphore) -> Result<Received<'a>, MessageError> {
+async fn receive<'a>(recv: &mut RecvStream, room: &'a Semaphore, metadata: &'a Semaphore) -> Result<Received<'a>, MessageError> {
     let (frame, head) = message::receive_head(recv).await?;
     if frame.kind != FrameKind::Request {
         return Err(WireError::UnknownType(2).into());
@@ -117,6 +125,7 @@ async fn receive<'a>(recv: &mut RecvStream, room: &'a Semaphore) -> Result<Recei
     if frame.body_len > BODY_BYTES_MAX {
         return Err(WireError::TooLarge { actual: frame.body_len, limit: BODY_BYTES_MAX }.into());
     }
+    let room = if matches!(request, PeerRequest::Raft { .. }) { metadata } else { room };
     let permit = match u32::try_from(frame.body_len) {
         Ok(0) | Err(_) => None,
         Ok(len) => Some(room.acquire_many(len).await.map_err(|e| MessageError::Lost(e.to_string()))?),

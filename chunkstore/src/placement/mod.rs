@@ -35,9 +35,6 @@ pub struct Avoid {
 }
 
 impl Avoid {
-    /// Most nodes and disks that an [`Avoid`] names; more failures than that are named by site.
-    pub const NAMES_MAX: usize = 64;
-
     /// Nothing to avoid.
     pub fn nothing() -> Self {
         Self::default()
@@ -48,9 +45,22 @@ impl Avoid {
         self.sites.is_empty() && self.nodes.is_empty() && self.disks.is_empty()
     }
 
-    /// Names in all.
-    pub fn len(&self) -> usize {
-        self.sites.len() + self.nodes.len() + self.disks.len()
+    /// Whether everything that `other` avoids is avoided here too.
+    pub fn covers(&self, other: &Self, topology: &Topology) -> bool {
+        let site = |name: &SiteName| self.sites.contains(name);
+        let node = |id: NodeId| self.nodes.contains(&id) || topology.site_of(id).is_some_and(site);
+        other.sites.iter().all(site)
+            && other.nodes.iter().all(|id| node(*id))
+            && other.disks.iter().all(|id| self.disks.contains(id) || topology.node_of(*id).is_some_and(node))
+    }
+
+    /// The same by whole sites, if only one site is touched; else as it is. For uploads that outlive many
+    /// failures: fewer distinct layouts.
+    pub fn widened(&self, topology: &Topology) -> Self {
+        let mut sites = self.sites.clone();
+        sites.extend(self.nodes.iter().filter_map(|id| topology.site_of(*id)).cloned());
+        sites.extend(self.disks.iter().filter_map(|id| topology.site_of(topology.node_of(*id)?)).cloned());
+        if sites.len() == 1 { Self { sites, ..Self::default() } } else { self.clone() }
     }
 }
 

@@ -188,3 +188,19 @@ fn with_a_site_down_the_others_take_five_and_four_at_most_two_a_node() {
     avoid.nodes.insert(NodeId(101));
     assert_eq!(place(&t, chunk(1), Code::STANDARD, &avoid).placed(), 9);
 }
+
+#[test]
+fn what_is_avoided_can_be_compared_and_widened() {
+    let t = topology(1, Code::STANDARD, &vec![vec![vec![1, 1]; 3]; 3]);
+    let nodes = |ids: &[u64]| Avoid { nodes: ids.iter().map(|id| NodeId(*id)).collect(), ..Avoid::default() };
+    let disk = t.disks().iter().find(|d| d.node == NodeId(1)).unwrap().id;
+    let disks = Avoid { disks: [disk].into(), ..Avoid::default() };
+    let site = Avoid { sites: ["dc0".parse().unwrap()].into(), ..Avoid::default() };
+    assert!(site.covers(&nodes(&[1, 2]), &t) && site.covers(&disks, &t) && site.covers(&Avoid::nothing(), &t));
+    assert!(nodes(&[1]).covers(&disks, &t) && !disks.covers(&nodes(&[1]), &t) && !nodes(&[1]).covers(&site, &t));
+    assert!(!site.covers(&nodes(&[1, 101]), &t));
+    assert_eq!(nodes(&[1]).widened(&t), site);
+    assert_eq!(disks.widened(&t), site);
+    assert_eq!(nodes(&[1, 101]).widened(&t), nodes(&[1, 101]));
+    assert_eq!(Avoid::nothing().widened(&t), Avoid::nothing());
+}

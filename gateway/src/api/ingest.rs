@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     api::{Caller, Gateway, name::Label, vault::OpenVault},
-    ports::{ChunkReceipt, DocumentBytes},
+    ports::{ChunkReceipt, DocumentBytes, PutChunk},
     problem::{Code, Problem},
     seal::ChunkSealer,
     server::BodyTooSlow,
@@ -141,11 +141,11 @@ impl ChunkSink {
             self.take_one().await?;
         }
         let (bytes, sealer) = (Arc::clone(&self.bytes), Arc::clone(&self.sealer));
-        let (chunk, code, strict) = (ChunkId { blob: self.blob, index }, self.code, self.strict);
+        let (chunk, code, strict, known) = (ChunkId { blob: self.blob, index }, self.code, self.strict, self.layouts.clone());
         self.running.spawn(async move {
             let sealed = sealer.seal(index, count, &plain)?;
             drop(plain);
-            Ok(bytes.put_chunk(chunk, code, sealed, strict).await?)
+            Ok(bytes.put_chunk(PutChunk { chunk, code, sealed, strict, known }).await?)
         });
         Ok(())
     }

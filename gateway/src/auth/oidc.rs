@@ -136,6 +136,8 @@ pub struct ProviderConfig {
     pub id_token_alg: SignatureAlgorithm,
     /// How they are encrypted to us; `None` = not at all.
     pub id_token_encryption: Option<(KeyManagement, ContentEncryption)>,
+    /// Whether a provider without pushed authorization requests is refused.
+    pub require_par: bool,
     /// Whether userinfo is fetched too.
     pub userinfo: bool,
     /// The claim that lists roles (`notary`), if the provider has one.
@@ -292,7 +294,9 @@ impl RelyingParty {
         let mut location = discovery.authorization_endpoint.clone();
         let pushed = match &discovery.pushed_authorization_request_endpoint {
             Some(endpoint) => Some(self.push(now_ms, &discovery, endpoint, request.clone()).await?),
-            None if discovery.require_pushed_authorization_requests => return Err(AuthError::ProviderUnreachable),
+            None if self.config.require_par || discovery.require_pushed_authorization_requests => {
+                return Err(AuthError::ProviderUnreachable);
+            }
             None => None,
         };
         let query = match pushed {

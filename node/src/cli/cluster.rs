@@ -52,7 +52,7 @@ pub struct InitArgs {
     #[arg(long, default_value_t = Code::STANDARD)]
     code: Code,
     /// Quota of a new vault
-    #[arg(long, value_parser = parse_size, default_value = "5 GB")]
+    #[arg(long, value_parser = parse_size, default_value = "1 GB")]
     quota: u64,
 }
 

@@ -18,6 +18,7 @@ use kluis_chunkstore::{code::Code, ids::NodeId};
 use super::{Output, json_line, print, sign_in};
 use crate::{
     config::types::{LogConfig, LogFormat},
+    config::units::parse_size,
     demo::{
         identity::PROVIDER,
         layout::{Layout, Settings},
@@ -64,6 +65,9 @@ struct StartArgs {
     /// Erasure code of documents
     #[arg(long, value_name = "K+M")]
     code: Option<Code>,
+    /// Quota of a person's vault, as 1GB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    quota: Option<u64>,
     /// Goes on in the background and returns when the demo serves
     #[arg(long)]
     detach: bool,
@@ -150,13 +154,14 @@ async fn start(args: StartArgs) -> Result<(), ExitError> {
 /// What the demo is made with: what it was made with before, else what is asked for.
 fn settings(dir: &Path, args: &StartArgs) -> Result<Settings, ExitError> {
     let before = record::settings(dir)?;
-    let usual = Settings { base_port: 7100, nodes_per_site: 3, disks_per_node: 2, code: Code::STANDARD };
+    let usual = Settings { base_port: 7100, nodes_per_site: 3, disks_per_node: 2, code: Code::STANDARD, quota_bytes: 1_000_000_000 };
     let known = before.unwrap_or(usual);
     let asked = Settings {
         base_port: args.base_port.unwrap_or(known.base_port),
         nodes_per_site: args.nodes_per_site.unwrap_or(known.nodes_per_site),
         disks_per_node: args.disks_per_node.unwrap_or(known.disks_per_node),
         code: args.code.unwrap_or(known.code),
+        quota_bytes: args.quota.unwrap_or(known.quota_bytes),
     };
     if before.is_some_and(|before| before != asked) {
         return Err(ExitError::refused(
@@ -176,11 +181,12 @@ async fn detach(layout: &Layout) -> Result<(), ExitError> {
     let log = fs::File::create(&path).map_err(|e| ExitError::file("write", &path, &e))?;
     let errors = log.try_clone().map_err(|e| ExitError::file("write", &path, &e))?;
     let program = std::env::current_exe().map_err(|e| ExitError::failed(format!("this program is not to be found: {e}")))?;
-    let Settings { base_port, nodes_per_site, disks_per_node, code } = layout.settings;
+    let Settings { base_port, nodes_per_site, disks_per_node, code, quota_bytes } = layout.settings;
     let mut command = tokio::process::Command::new(program);
     command.arg("demo").arg("--background").arg("--dir").arg(dir);
     command.args(["--base-port", &base_port.to_string(), "--nodes-per-site", &nodes_per_site.to_string()]);
     command.args(["--disks-per-node", &disks_per_node.to_string(), "--code", &code.to_string()]);
+    command.args(["--quota", &format!("{quota_bytes}B")]);
     command.stdin(Stdio::null()).stdout(log).stderr(errors);
     let mut child = command.spawn().map_err(|e| ExitError::failed(format!("cannot go to the background: {e}")))?;
     let terminated = tokio::signal::ctrl_c();
@@ -263,6 +269,7 @@ mod tests {
             nodes_per_site: None,
             disks_per_node: None,
             code: None,
+            quota: None,
             detach: false,
             background: false,
         }

@@ -38,6 +38,8 @@ pub struct Settings {
     pub disks_per_node: u16,
     /// Code of documents.
     pub code: Code,
+    /// Quota of a vault, in bytes.
+    pub quota_bytes: u64,
 }
 
 /// A node to be.
@@ -90,7 +92,7 @@ impl Layout {
     /// # Errors
     /// Too many nodes for the ports, too few disks for the code, or nothing at all.
     pub fn new(dir: &Path, settings: Settings) -> Result<Self, ExitError> {
-        let Settings { base_port, nodes_per_site, disks_per_node, code } = settings;
+        let Settings { base_port, nodes_per_site, disks_per_node, code, quota_bytes: _ } = settings;
         if !(1..=20).contains(&nodes_per_site) || !(1..=16).contains(&disks_per_node) {
             return Err(ExitError::usage("a demo has 1 to 20 nodes a site and 1 to 16 disks a node", ""));
         }
@@ -177,7 +179,7 @@ mod tests {
     use super::*;
 
     fn settings(nodes_per_site: u16, disks_per_node: u16, code: Code) -> Settings {
-        Settings { base_port: 7100, nodes_per_site, disks_per_node, code }
+        Settings { base_port: 7100, nodes_per_site, disks_per_node, code, quota_bytes: 1_000_000_000 }
     }
 
     #[test]

@@ -39,8 +39,6 @@ use crate::{
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Quota of a vault in a demo.
-const QUOTA: &str = "5 GB";
 
 /// A node's process, and the handle by which this process waits for it.
 pub struct StartedNode {
@@ -79,7 +77,7 @@ pub async fn init(layout: &Layout, node: &PlannedNode) -> Result<(), ExitError> 
     let mut command = kluis()?;
     command.args(["--output", "json", "cluster", "init", "--name", "demo", "--site", node.site]);
     command.arg("--operator-dir").arg(record::operator_dir(&layout.dir));
-    command.args(["--code", &layout.settings.code.to_string(), "--quota", QUOTA]);
+    command.args(["--code", &layout.settings.code.to_string(), "--quota", &format!("{}B", layout.settings.quota_bytes)]);
     listen_args(&mut command, node);
     check_member(node, &run(command, None).await?)?;
     let ca = record::operator_dir(&layout.dir).join("ca.pem");
@@ -254,6 +252,10 @@ fn config(layout: &Layout, node: &PlannedNode) -> String {
         format!("paths = [{}]", disks.join(", ")),
         // All disks of a demo are on one file system: what that has says nothing of their shares.
         "weight = 1".to_owned(),
+        // A demo is watched by a person: what is given up or moved should be seen to go.
+        "[reconcile]".to_owned(),
+        "interval = \"5s\"".to_owned(),
+        "grace = \"60s\"".to_owned(),
         "[clock]".to_owned(),
         format!("offset_file = {}", path(&layout.clock_file())),
         "[demo]".to_owned(),
@@ -302,7 +304,7 @@ mod tests {
     #[test]
     fn the_written_configurations_pass_the_check() {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings { base_port: 7100, nodes_per_site: 3, disks_per_node: 2, code: Code::STANDARD };
+        let settings = Settings { base_port: 7100, nodes_per_site: 3, disks_per_node: 2, code: Code::STANDARD, quota_bytes: 1_000_000_000 };
         let layout = Layout::new(dir.path(), settings).unwrap();
         fs::create_dir_all(dir.path().join("keys")).unwrap();
         for name in ["master", SIGN_KEY, ENCRYPT_KEY] {
@@ -327,7 +329,7 @@ mod tests {
     #[test]
     fn a_member_with_another_id_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings { base_port: 7100, nodes_per_site: 1, disks_per_node: 3, code: Code::STANDARD };
+        let settings = Settings { base_port: 7100, nodes_per_site: 1, disks_per_node: 3, code: Code::STANDARD, quota_bytes: 1_000_000_000 };
         let layout = Layout::new(dir.path(), settings).unwrap();
         // The form that `--output json` prints is the form that is read here.
         let member = Member {

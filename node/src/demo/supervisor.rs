@@ -322,8 +322,13 @@ mod tests {
         let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let dir = tempfile::tempdir().unwrap();
-        let settings =
-            Settings { base_port: port.saturating_sub(10).max(1024), nodes_per_site: 1, disks_per_node: 3, code: Code::STANDARD };
+        let settings = Settings {
+            base_port: port.saturating_sub(10).max(1024),
+            nodes_per_site: 1,
+            disks_per_node: 3,
+            code: Code::STANDARD,
+            quota_bytes: 1_000_000_000,
+        };
         let Ok(layout) = Layout::new(dir.path(), settings) else { return };
         let error = check_ports(&layout).unwrap_err();
         assert!(error.advice.contains("--base-port"), "{error}");

@@ -10,8 +10,8 @@ use crate::{
     store::{StoreError, Transaction},
 };
 
-/// Versions of one document that one command removes; more are refused (no document has so many yet).
-const VERSIONS_MAX: usize = 10_000;
+/// Most versions of one document: one command removes them all.
+pub(super) const VERSIONS_MAX: usize = 10_000;
 
 pub(super) fn delete(tx: &mut Transaction<'_>, vault: VaultId, id: DocumentId, revision: u64) -> Result<Outcome, StoreError> {
     let key = keys::document(vault, id);

@@ -38,6 +38,7 @@ pub(super) fn begin(tx: &mut Transaction<'_>, now: TimeMs, begin: &BeginUpload) 
         match codec::load::<Document>(tx, &keys::document(begin.vault, *document))? {
             None => return refused(Refusal::DocumentUnknown),
             Some(found) if found.revision != *revision => return refused(Refusal::RevisionMismatch { actual: found.revision }),
+            Some(found) if has_all_versions(&found) => return refused(too_many_versions()),
             Some(_) => {}
         }
     }
@@ -245,11 +246,9 @@ pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUploa
     }
     tx.delete(keys::reserved(upload.blob));
     tx.delete(keys::upload(upload.id));
-    if let Some(hash) = &upload.idempotency
-        && let Some(mut record) = codec::load::<IdempotencyRecord>(tx, &keys::idempotency(hash))?
-    {
+    if let Some((hash, mut record)) = own_idempotency(tx, &upload)? {
         record.state = IdempotencyState::Committed { document: document.id, version: document.current.number, revision: document.revision };
-        tx.store(keys::idempotency(hash), &record)?;
+        tx.store(keys::idempotency(&hash), &record)?;
     }
     Ok(Outcome::Committed(Box::new(document)))
 }
@@ -290,6 +289,7 @@ fn make_version(
             Some(found) if found.revision != *revision => {
                 return Ok(Err(Refusal::RevisionMismatch { actual: found.revision }));
             }
+            Some(found) if has_all_versions(&found) => return Ok(Err(too_many_versions())),
             Some(mut found) => {
                 found.current = version(found.current.number.saturating_add(1));
                 found.name = upload.name.clone();
@@ -302,6 +302,23 @@ fn make_version(
     tx.store(keys::document(upload.vault, document.id), &document)?;
     tx.store(keys::version(upload.vault, document.id, document.current.number), &document.current)?;
     Ok(Ok(document))
+}
+
+/// Versions are not removed one by one, so the newest one's number is how many there are.
+fn has_all_versions(document: &Document) -> bool {
+    usize::try_from(document.current.number).unwrap_or(usize::MAX) >= super::document::VERSIONS_MAX
+}
+
+fn too_many_versions() -> Refusal {
+    Refusal::Invalid("the document has as many versions as it may have; store the content as a new document".into())
+}
+
+/// The record of an upload's `Idempotency-Key`, unless that was forgotten and is another's by now.
+fn own_idempotency(tx: &Transaction<'_>, upload: &Upload) -> Result<Option<([u8; 32], IdempotencyRecord)>, StoreError> {
+    let Some(hash) = upload.idempotency else { return Ok(None) };
+    let record = codec::load::<IdempotencyRecord>(tx, &keys::idempotency(&hash))?;
+    let own = |state: &IdempotencyState| matches!(state, IdempotencyState::Running { upload: id } | IdempotencyState::Created { upload: id } if *id == upload.id);
+    Ok(record.filter(|r| own(&r.state)).map(|r| (hash, r)))
 }
 
 fn taken(tx: &Transaction<'_>, vault: VaultId, id: DocumentId) -> Result<bool, StoreError> {
@@ -324,8 +341,8 @@ pub(super) fn drop_upload(tx: &mut Transaction<'_>, upload: &Upload) -> Result<(
         vault.reserved_bytes = vault.reserved_bytes.saturating_sub(upload.reserved_bytes);
         tx.store(keys::vault(vault.id), &vault)?;
     }
-    if let Some(hash) = &upload.idempotency {
-        tx.delete(keys::idempotency(hash));
+    if let Some((hash, _)) = own_idempotency(tx, upload)? {
+        tx.delete(keys::idempotency(&hash));
     }
     tx.delete(keys::reserved(upload.blob));
     tx.delete(keys::upload(upload.id));

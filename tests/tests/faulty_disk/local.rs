@@ -20,7 +20,7 @@ use kluis_chunkstore::{
     env::{Env, File, FileSystem, Space},
     ids::{BlobId, ChunkId, SiteName},
 };
-use kluis_gateway::ports::{BytesError, DocumentBytes};
+use kluis_gateway::ports::{BytesError, DocumentBytes, PutChunk};
 use kluis_node::{
     admin_client::AdminClient,
     assemble::{Node, real_env},
@@ -203,7 +203,8 @@ impl Local {
         let bytes: Bytes = content(seed, len).into();
         let id: [u8; 16] = content(seed, 16).try_into().unwrap();
         let chunk = ChunkId { blob: BlobId::from_random(id), index: 0 };
-        let receipt = self.nodes[by].node.path.put(chunk, Code::STANDARD, bytes, false).await?;
+        let receipt =
+            self.nodes[by].node.path.put(PutChunk { chunk, code: Code::STANDARD, sealed: bytes, strict: false, known: Vec::new() }).await?;
         self.stored.push(Stored { chunk, reduced: receipt.reduced, layout: receipt.layout, seed, len });
         Ok(())
     }
