@@ -3,7 +3,7 @@
 //! Reading order: [`ids`] (the names of things), [`code`] (how many shards, how many may be lost),
 //! [`topology`] (sites, nodes and disks that can hold them), [`placement`] (which disk holds which
 //! shard), [`codec`] (bytes into shards and back), [`plan`] (when a write may be acknowledged, which
-//! shards a read asks for), [`format`] (bytes on a disk), [`wire`] (bytes between nodes), and, behind
+//! shards a read asks for), [`mod@format`] (bytes on a disk), [`wire`] (bytes between nodes), and, behind
 //! features, [`disk`] and [`net`], which do the input and output that the others decide.
 //!
 //! Owns: the life of a shard. Not: who may read it, what it means (crate `kluis-raft`).

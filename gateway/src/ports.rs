@@ -1,7 +1,7 @@
 //! What the gateway needs from outside: bytes on disks. (Metadata is `kluis_raft::client::Metadata`;
 //! clock and randomness are `kluis_chunkstore::env`.)
 //!
-//! Owns: the traits. Implemented by the node's data path over QUIC and disks, and by [`memory`] for tests
+//! Owns: the traits. Implemented by the node's data path over QUIC and disks, and by one in memory for tests
 //! of what lies above.
 //! Holds: only sealed bytes cross this border.
 

@@ -1,6 +1,6 @@
 //! Signed and encrypted tokens in their compact form: JWS (RFC 7515) and JWE (RFC 7516).
 //!
-//! Reading order: this file (verify, sign, decrypt, encrypt), [`jwk`] (keys), [`json`] (objects without
+//! Reading order: this file (verify, sign, decrypt, encrypt), [`jwk`] (keys), [`mod@json`] (objects without
 //! duplicate members).
 //!
 //! Owns: the compact forms for the algorithms below. Not: what a token claims ([`super::oidc`]).

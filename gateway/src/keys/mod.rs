@@ -1,6 +1,6 @@
 //! Keys: master key, vault keys, document keys, and what each of them wraps.
 //!
-//! Reading order: this file (the [`MasterKey`] port and [`SecretKey`]), [`file`] (a master key in a file),
+//! Reading order: this file (the [`MasterKey`] port and [`SecretKey`]), [`mod@file`] (a master key in a file),
 //! [`pkcs11`] (a master key in an HSM), [`vault_key`] (everything below the master key).
 //!
 //! ```text
