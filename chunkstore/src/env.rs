@@ -1,9 +1,10 @@
 //! The world, as the rest of the code sees it: clock, randomness, files, blocking work, sockets.
 //!
-//! Owns: the traits and their real implementations. Not: timers, which are tokio's everywhere (a
-//! simulation pauses that clock).
-//! Holds: no other module calls the operating system for any of these, so that a test can make any
-//! call fail, lie or stop half-way, and a simulation can run a whole cluster in one process.
+//! Owns: the traits. Not: their real implementations (`env_real`, `net::sockets`), nor timers, which are
+//! tokio's everywhere (a simulation pauses that clock).
+//! Holds: disks, sockets between nodes, clock, randomness of ids and keys, and blocking work come in through here, so
+//! that a test can make any call fail, lie or stop half-way. Not yet: RocksDB and the files of metadata
+//! snapshots (CHANGELOG, known limits), and files that are read once at start.
 
 use std::{
     io,
@@ -106,13 +107,6 @@ impl Env {
         let mut bytes = [0; 16];
         self.entropy.fill(&mut bytes);
         bytes
-    }
-
-    /// 8 random bytes as a number, for jitter and hedging.
-    pub fn random_u64(&self) -> u64 {
-        let mut bytes = [0; 8];
-        self.entropy.fill(&mut bytes);
-        u64::from_le_bytes(bytes)
     }
 }
 

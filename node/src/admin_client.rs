@@ -11,6 +11,7 @@
 //! | `POST /ops/tokens` [`TokenOptions`] | [`IssuedToken`] |
 //! | `GET  /ops/topology/plan` | [`TopologyPlan`] |
 //! | `POST /ops/topology` [`ApplyTopology`] | [`TopologyPlan`] that was applied; 412 when it is stale |
+//! | `POST /ops/vaults/{id}/limits` [`VaultLimits`] | [`VaultLimitsNow`] |
 
 use std::{fs, path::Path, time::Duration};
 
@@ -20,7 +21,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use url::Url;
 use zeroize::Zeroizing;
 
+use kluis_raft::model::VaultId;
+
 use crate::{
+    admin::{VaultLimits, VaultLimitsNow},
     demo::record::{self, DemoRecord},
     exit::{Exit, ExitError},
     options::{IssuedToken, TokenOptions},
@@ -150,6 +154,14 @@ impl AdminClient {
     /// Unreachable, or a refusal: [`Exit::Refused`] when the plan is stale or breaks a rule.
     pub async fn apply_topology(&self, version: u64) -> Result<TopologyPlan, ExitError> {
         self.call(Method::POST, "ops/topology", Some(&ApplyTopology { version })).await
+    }
+
+    /// Changes a vault's limits.
+    ///
+    /// # Errors
+    /// Unreachable, or a refusal: no such vault, or a quota below what is in use.
+    pub async fn set_vault_limits(&self, vault: VaultId, limits: &VaultLimits) -> Result<VaultLimitsNow, ExitError> {
+        self.call(Method::POST, &format!("ops/vaults/{vault}/limits"), Some(limits)).await
     }
 
     async fn call<B: Serialize, T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&B>) -> Result<T, ExitError> {

@@ -76,14 +76,6 @@ pub fn account(read: &dyn Read, id: AccountId) -> Result<Option<Account>, StoreE
     codec::load(read, &keys::account(id))
 }
 
-/// The account of a keyed hash of the national number.
-pub fn account_by_lookup(read: &dyn Read, lookup: &[u8; 32]) -> Result<Option<Account>, StoreError> {
-    match codec::load::<codec::AccountRef>(read, &keys::lookup(lookup))? {
-        Some(codec::AccountRef(id)) => account(read, id),
-        None => Ok(None),
-    }
-}
-
 /// A vault.
 pub fn vault(read: &dyn Read, id: VaultId) -> Result<Option<Vault>, StoreError> {
     codec::load(read, &keys::vault(id))

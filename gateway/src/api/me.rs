@@ -57,6 +57,8 @@ pub struct Quota {
 pub struct Me {
     /// Opaque id.
     pub id: String,
+    /// Opaque id of the vault, for talks with operators.
+    pub vault_id: String,
     /// Full name.
     pub name: String,
     /// First names.
@@ -102,6 +104,7 @@ pub async fn read(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result
     let profile: Profile = serde_json::from_slice(&plain).map_err(|_| Problem::internal("an account's profile is damaged"))?;
     Ok(Json(Me {
         id: account.id.to_string(),
+        vault_id: account.vault.to_string(),
         name: profile.name.clone(),
         given_name: profile.given_name.clone(),
         family_name: profile.family_name.clone(),

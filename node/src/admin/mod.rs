@@ -9,6 +9,7 @@
 //! | `GET /ops/status` | operators | [`ClusterStatus`](crate::status::ClusterStatus) |
 //! | `POST /ops/tokens` | operators | a join token |
 //! | `GET /ops/topology/plan`, `POST /ops/topology` | operators | [`topology`] |
+//! | `POST /ops/vaults/{id}/limits` | operators | quota and strictness of a vault |
 //!
 //! Owns: these paths, and who may use them. Not: what they do (the modules beside).
 //! Holds: an operator is who shows a certificate of the cluster's authority that names an operator;
@@ -155,6 +156,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/ops/tokens", post(create_token))
         .route("/ops/topology/plan", get(plan_topology))
         .route("/ops/topology", post(apply_topology))
+        .route("/ops/vaults/{id}/limits", post(set_vault_limits))
         .layer(middleware::from_fn(only_operators));
     Router::new()
         .route("/livez", get(live))
@@ -317,4 +319,44 @@ async fn apply_topology(
 ) -> Result<Response, AdminProblem> {
     let Json(wanted) = body?;
     Ok(Json(topology::apply(&admin, wanted.version).await?).into_response())
+}
+
+/// New limits of a vault; what is absent stays as it is.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaultLimits {
+    /// Most bytes of content; never below what is in use.
+    pub quota_bytes: Option<u64>,
+    /// Whether an upload is refused (503) rather than acknowledged with reduced redundancy.
+    pub strict: Option<bool>,
+}
+
+/// A vault's limits as they are now.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+pub struct VaultLimitsNow {
+    /// Most bytes of content.
+    pub quota_bytes: u64,
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// See [`VaultLimits::strict`].
+    pub strict: bool,
+}
+
+async fn set_vault_limits(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    body: Result<Json<VaultLimits>, JsonRejection>,
+) -> Result<Json<VaultLimitsNow>, AdminProblem> {
+    let Json(limits) = body?;
+    let vault =
+        id.parse().map_err(|e: kluis_chunkstore::ids::BadId| AdminProblem::new(StatusCode::BAD_REQUEST, "bad_request", e.to_string()))?;
+    let command = Command::SetVaultLimits { vault, quota_bytes: limits.quota_bytes, strict: limits.strict };
+    match admin.consensus.propose(command).await? {
+        Outcome::Vault(vault) => {
+            Ok(Json(VaultLimitsNow { quota_bytes: vault.quota_bytes, used_bytes: vault.used_bytes, strict: vault.strict }))
+        }
+        Outcome::Refused(Refusal::VaultUnknown) => Err(AdminProblem::new(StatusCode::NOT_FOUND, "not_found", "there is no such vault")),
+        Outcome::Refused(refusal) => Err(refusal.into()),
+        other => Err(unexpected(&other)),
+    }
 }

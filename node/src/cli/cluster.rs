@@ -7,7 +7,7 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use kluis_chunkstore::{code::Code, ids::SiteName};
-use kluis_raft::model::cluster::NodeRole;
+use kluis_raft::model::{VaultId, cluster::NodeRole};
 
 use super::{
     Output, json_line,
@@ -16,6 +16,7 @@ use super::{
     status::AdminArgs,
 };
 use crate::{
+    admin::VaultLimits,
     admin_client::{PlannedDisk, TopologyPlan},
     config::units::parse_size,
     exit::ExitError,
@@ -29,6 +30,8 @@ pub enum ClusterCommand {
     Init(InitArgs),
     /// Takes announced disks into use, and removed ones out: shows the plan, or makes it
     ApplyTopology(TopologyArgs),
+    /// Changes the limits of one vault
+    VaultLimits(VaultLimitsArgs),
 }
 
 /// `kluis cluster init`
@@ -66,6 +69,21 @@ pub struct TopologyArgs {
     admin: AdminArgs,
 }
 
+/// `kluis cluster vault-limits`
+#[derive(Debug, Args)]
+pub struct VaultLimitsArgs {
+    /// The vault, as its owner's `GET /v1/me` names it
+    vault: VaultId,
+    /// New quota, as 2GB
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    quota: Option<u64>,
+    /// Whether uploads are refused rather than acknowledged with reduced redundancy
+    #[arg(long, value_name = "BOOL")]
+    strict: Option<bool>,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
 /// Runs `kluis cluster`.
 ///
 /// # Errors
@@ -93,6 +111,7 @@ pub async fn run(command: ClusterCommand, output: Output) -> Result<(), ExitErro
             show_member(&member, output)
         }
         ClusterCommand::ApplyTopology(args) => apply_topology(&args, output).await,
+        ClusterCommand::VaultLimits(args) => vault_limits(&args, output).await,
     }
 }
 
@@ -119,6 +138,15 @@ async fn apply_topology(args: &TopologyArgs, output: Output) -> Result<(), ExitE
     let applied = client.apply_topology(plan.next_version).await?;
     eprintln!("topology {} is in force", applied.next_version);
     Ok(())
+}
+
+async fn vault_limits(args: &VaultLimitsArgs, output: Output) -> Result<(), ExitError> {
+    let limits = VaultLimits { quota_bytes: args.quota, strict: args.strict };
+    let now = args.admin.client()?.set_vault_limits(args.vault, &limits).await?;
+    match output {
+        Output::Json => print(&json_line(&now)?),
+        Output::Table => print(&format!("{} of {} bytes used, strict {}\n", now.used_bytes, now.quota_bytes, now.strict)),
+    }
 }
 
 fn show_plan(plan: &TopologyPlan) -> String {
