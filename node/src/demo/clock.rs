@@ -88,6 +88,8 @@ async fn change(State(clock): State<Arc<Movable>>, headers: HeaderMap, body: Byt
     if let Err(error) = replace(&clock.file, format!("{offset_ms}\n").as_bytes()) {
         return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.what);
     }
+    // Nodes look at the file at most every 100 ms: who gets the answer may rely on all of them having seen it.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     answer(&clock, offset_ms)
 }
 
