@@ -16,7 +16,7 @@ CODE ?= 4+5
 CARGO := . deploy/env.sh && cargo
 LOCKED := --locked
 
-.PHONY: help setup build demo demo-stop check test fmt fmt-check clippy pure doc nextest doctest bench deny
+.PHONY: help setup build demo demo-stop check test fmt fmt-check clippy pure doc nextest doctest sim bench deny
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -66,6 +66,14 @@ doctest:
 	$(CARGO) test $(LOCKED) --workspace --doc
 
 # --- Not part of the gate. ---
+
+# `make test` runs 100 seeds of it. SEED repeats one seed, twice, and compares; FROM and SEEDS choose others.
+SEEDS ?= 1000
+FROM ?= 1
+sim: ## The cluster in one process from a seed: SEEDS=n [FROM=n], or SEED=n to repeat one
+	$(CARGO) test $(LOCKED) -p kluis-tests --test sim --no-run
+	. deploy/env.sh && $(if $(SEED),KLUIS_SIM_SEED=$(SEED)) KLUIS_SIM_SEEDS=$(SEEDS) KLUIS_SIM_FROM=$(FROM) \
+	    cargo test $(LOCKED) -p kluis-tests --test sim -- --nocapture --test-threads 1 every_seed
 
 bench: ## Measured rates against the limits of this machine, into bench/results/
 	@deploy/setup.sh build

@@ -1,16 +1,19 @@
-//! The world, as the rest of the code sees it: clock, randomness, files, blocking work, sockets.
+//! The world, as the rest of the code sees it: clock, randomness, files, database, blocking work, sockets.
 //!
 //! Owns: the traits. Not: their real implementations (`env_real`, `net::sockets`), nor timers, which are
 //! tokio's everywhere (a simulation pauses that clock).
-//! Holds: disks, sockets between nodes, clock, randomness of ids and keys, and blocking work come in through here, so
-//! that a test can make any call fail, lie or stop half-way. Not yet: RocksDB and the files of metadata
-//! snapshots (CHANGELOG, known limits), and files that are read once at start.
+//! Holds: disks, the metadata's database and snapshots, sockets between nodes, clock, randomness of ids and keys, and
+//! blocking work come in through here, so that a test can make any call fail, lie or stop half-way, and a
+//! simulation can run a whole cluster from one seed. Not: configuration, certificates and key files, which are
+//! read once at start.
 
 use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use crate::database::Databases;
 
 /// Wall-clock time.
 pub trait Clock: Send + Sync {
@@ -66,8 +69,9 @@ pub struct Space {
 pub trait File: Send + Sync {
     /// Reads exactly `buffer.len()` bytes at `offset`; an early end is `UnexpectedEof`.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
-    /// Writes all of `data` at `offset`. Where [`File::alignment`] is above 1, `offset`, the length
-    /// and the address of `data` must be multiples of it.
+    /// Writes all of `data` at `offset`. Where [`File::alignment`] is above 1 and `offset`, the length
+    /// and the address of `data` are multiples of it, the write bypasses the cache, which is much cheaper
+    /// for large ones.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
     /// What writes must be aligned to, in bytes: 1 when buffered, 4096 when they bypass the cache.
     fn alignment(&self) -> usize;
@@ -85,6 +89,24 @@ pub trait File: Send + Sync {
     }
 }
 
+/// What a simulation adds to the code that it runs: improbable turns taken on purpose (as FoundationDB's "buggify"
+/// does), and notes that a state was reached, so that a set of runs that never reached it can be told from one
+/// that passed. In production both do nothing.
+pub trait Probe: Send + Sync {
+    /// Whether to take the improbable, but allowed, turn at this point of the code.
+    fn buggify(&self, _point: &'static str) -> bool {
+        false
+    }
+    /// The code came to a state worth knowing of.
+    fn reached(&self, _state: &'static str) {}
+}
+
+/// The probe of production.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoProbe;
+
+impl Probe for NoProbe {}
+
 /// Everything that touches the world, handed down from `main` or from a test.
 #[derive(Clone)]
 pub struct Env {
@@ -92,10 +114,14 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
-    /// Files of the disks.
+    /// Files of the disks and of metadata snapshots.
     pub files: Arc<dyn FileSystem>,
+    /// The database of the metadata.
+    pub databases: Arc<dyn Databases>,
     /// Blocking work.
     pub blocking: Arc<dyn Blocking>,
+    /// What a simulation asks of the code; nothing in production.
+    pub probe: Arc<dyn Probe>,
     /// Sockets.
     #[cfg(feature = "net")]
     pub sockets: Arc<dyn Sockets>,

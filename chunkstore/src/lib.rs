@@ -13,6 +13,7 @@
 
 pub mod code;
 pub mod codec;
+pub mod database;
 #[cfg(feature = "disk")]
 pub mod disk;
 pub mod env;

@@ -22,7 +22,7 @@ use std::{
 use futures_util::FutureExt;
 use kluis_chunkstore::{
     disk::DiskOptions,
-    env::Env,
+    env::{Env, NoProbe},
     env_real::{SystemClock, SystemEntropy, SystemFiles, ThreadPool},
     net::{Hub, HubOptions, NodeIdentity, sockets::SystemSockets},
 };
@@ -48,6 +48,7 @@ use kluis_raft::{
     consensus::{Consensus, ConsensusOptions, InitialiseError, OpenError},
     model::NodeRole,
     outcome::{Outcome, Refusal},
+    store::rocks::RocksDatabases,
     view,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -87,7 +88,9 @@ pub fn real_env() -> Env {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         files: Arc::new(SystemFiles { direct: true }),
+        databases: Arc::new(RocksDatabases),
         blocking: Arc::new(ThreadPool),
+        probe: Arc::new(NoProbe),
         sockets: Arc::new(SystemSockets),
     }
 }
@@ -126,7 +129,11 @@ pub struct Node {
     pub path: Arc<DataPath>,
     /// The reconcile loop.
     pub reconcile: Arc<Reconcile>,
+    config: Config,
+    env: Env,
+    telemetry: Arc<Telemetry>,
     health: Arc<NodeHealth>,
+    ended: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
     workers: Vec<JoinHandle<()>>,
@@ -138,6 +145,18 @@ impl Node {
     /// # Errors
     /// Why it cannot run.
     pub async fn start(config: Config, env: Env) -> Result<Self, ExitError> {
+        let mut node = Self::start_member(config, env).await?;
+        node.listen().await?;
+        tracing::info!("started");
+        Ok(node)
+    }
+
+    /// Builds and starts all but the TCP listeners: a member of the cluster that nobody can ask from outside.
+    /// What a simulation runs; it asks [`Node::gateway`] directly.
+    ///
+    /// # Errors
+    /// Why it cannot run.
+    pub async fn start_member(config: Config, env: Env) -> Result<Self, ExitError> {
         let card = member::read(&config.node.dir)?;
         if let Some(site) = &config.node.site
             && *site != card.site
@@ -192,34 +211,82 @@ impl Node {
             Box::pin(watch_self(health.clone(), metrics, peers.clone(), hub.clone(), reconcile.clone(), identity.not_after)),
         ));
 
-        let (stop, stopping) = watch::channel(false);
-        let mut servers = Vec::new();
+        let (stop, _) = watch::channel(false);
+        Ok(Self { card, peers, hub, consensus, path, reconcile, config, env, telemetry, health, ended, stop, servers: Vec::new(), workers })
+    }
+
+    /// Opens the operators' listener and, on a gateway, that of people and programs.
+    async fn listen(&mut self) -> Result<(), ExitError> {
+        let identity_dir = member::identity_dir(&self.config.node.dir);
         let http = load_certificate(&identity_dir.join("http.pem"), &identity_dir.join("http.key"))?;
-        workers.push(worker("certificates", Box::pin(reload_certificates(identity_dir.clone(), http.clone(), hub.clone()))));
-        servers
-            .push(serve_admin(&config, &env, &card, &peers, &hub, &consensus, &telemetry, &health, http.clone(), stopping.clone()).await?);
-        if let (Some(address), Some(gateway)) = (config.listen.gateway, &config.gateway) {
+        let reload = Box::pin(reload_certificates(identity_dir, http.clone(), self.hub.clone()));
+        self.workers.push(watched("certificates", self.ended.clone(), reload));
+        let admin = self.serve_admin(http.clone()).await?;
+        self.servers.push(admin);
+        if let (Some(address), Some(gateway)) = (self.config.listen.gateway, &self.config.gateway) {
             let listener =
-                env.sockets.tcp_listen(address).await.map_err(|e| ExitError::failed(format!("listen.gateway {address}: {e}")))?;
+                self.env.sockets.tcp_listen(address).await.map_err(|e| ExitError::failed(format!("listen.gateway {address}: {e}")))?;
             let certificate = match &gateway.certificate {
                 Some(files) => load_certificate(&files.certificate, &files.key)?,
                 None => http,
             };
             let tls = server::tls_config(certificate).map_err(|e| ExitError::failed(e.to_string()))?;
-            let master = open_master(gateway, &env)?;
-            let parts = GatewayParts {
-                env: env.clone(),
-                config: config.clone(),
-                consensus: consensus.clone(),
-                path: path.clone(),
-                telemetry,
-                health: health.clone(),
-                master,
-            };
-            servers.push(tokio::spawn(parts.serve(listener, tls, stopping)));
+            let parts = self.gateway_parts(gateway)?;
+            self.servers.push(tokio::spawn(parts.serve(listener, tls, self.stop.subscribe())));
         }
-        tracing::info!("started");
-        Ok(Self { card, peers, hub, consensus, path, reconcile, health, stop, servers, workers })
+        Ok(())
+    }
+
+    fn gateway_parts(&self, config: &GatewayConfig) -> Result<GatewayParts, ExitError> {
+        Ok(GatewayParts {
+            env: self.env.clone(),
+            config: self.config.clone(),
+            consensus: self.consensus.clone(),
+            path: self.path.clone(),
+            telemetry: self.telemetry.clone(),
+            health: self.health.clone(),
+            master: open_master(config, &self.env)?,
+        })
+    }
+
+    /// What its gateway serves, without the listener; waits until the cluster lets it be built.
+    ///
+    /// # Errors
+    /// It is no gateway, or its master key cannot be used.
+    pub async fn gateway(&self) -> Result<Arc<Gateway>, ExitError> {
+        let config = self.config.gateway.as_ref().ok_or_else(|| ExitError::failed("this node is no gateway".to_owned()))?;
+        Ok(self.gateway_parts(config)?.build_patiently().await)
+    }
+
+    async fn serve_admin(&self, certificate: Arc<ReloadableCert>) -> Result<JoinHandle<()>, ExitError> {
+        let dir = member::identity_dir(&self.config.node.dir);
+        let ca_path = dir.join("ca.pem");
+        let ca = fs::read(&ca_path).map_err(|e| ExitError::file("read", &ca_path, &e))?;
+        let roots = CertificateDer::pem_slice_iter(&ca)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| ExitError::refused(format!("{}: {e}", ca_path.display()), ""))?;
+        let key_path = dir.join("ca.key");
+        let authority = match fs::read_to_string(&key_path) {
+            Ok(key) => Some(Authority::load(&String::from_utf8_lossy(&ca), &zeroize::Zeroizing::new(key))?),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(ExitError::file("read", &key_path, &e)),
+        };
+        let address = self.config.listen.admin;
+        let opened = self.env.sockets.tcp_listen(address).await;
+        let listener = opened.map_err(|e| ExitError::failed(format!("listen.admin {address}: {e}")))?;
+        let tls = admin::serve::tls_config(certificate, roots).map_err(|e| ExitError::failed(e.to_string()))?;
+        let admin = Arc::new(Admin {
+            env: self.env.clone(),
+            card: self.card.clone(),
+            address,
+            peers: self.peers.clone(),
+            hub: self.hub.clone(),
+            consensus: self.consensus.clone(),
+            authority,
+            telemetry: self.telemetry.clone(),
+            health: self.health.clone() as Arc<dyn Health>,
+        });
+        Ok(tokio::spawn(admin::serve::serve(listener, tls, admin::router(admin), self.stop.subscribe())))
     }
 
     /// Stops in order: no new requests, running ones end, workers end, disks and log are closed.
@@ -279,6 +346,7 @@ async fn open_consensus(config: &Config, env: &Env, card: &Card, hub: &Arc<Hub>)
         heartbeat_ms: ms(config.raft.heartbeat),
         election_ms: (ms(config.raft.election_min), ms(config.raft.election_max)),
         snapshot_every_entries: config.raft.snapshot_every_entries,
+        keep_log_entries: config.raft.snapshot_every_entries / 4,
         ..ConsensusOptions::new(card.node, card.storage, card.cluster, member::metadata_dir(&config.node.dir))
     };
     let transport = Arc::new(QuicTransport { hub: hub.clone() });
@@ -409,48 +477,6 @@ async fn reload_certificates(dir: std::path::PathBuf, http: Arc<ReloadableCert>,
         }
         seen = now;
     }
-}
-
-#[allow(clippy::too_many_arguments)]
-async fn serve_admin(
-    config: &Config,
-    env: &Env,
-    card: &Card,
-    peers: &Arc<Peers>,
-    hub: &Arc<Hub>,
-    consensus: &Arc<Consensus>,
-    telemetry: &Arc<Telemetry>,
-    health: &Arc<NodeHealth>,
-    certificate: Arc<ReloadableCert>,
-    stop: watch::Receiver<bool>,
-) -> Result<JoinHandle<()>, ExitError> {
-    let dir = member::identity_dir(&config.node.dir);
-    let ca_path = dir.join("ca.pem");
-    let ca = fs::read(&ca_path).map_err(|e| ExitError::file("read", &ca_path, &e))?;
-    let roots = CertificateDer::pem_slice_iter(&ca)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| ExitError::refused(format!("{}: {e}", ca_path.display()), ""))?;
-    let key_path = dir.join("ca.key");
-    let authority = match fs::read_to_string(&key_path) {
-        Ok(key) => Some(Authority::load(&String::from_utf8_lossy(&ca), &zeroize::Zeroizing::new(key))?),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        Err(e) => return Err(ExitError::file("read", &key_path, &e)),
-    };
-    let address = config.listen.admin;
-    let listener = env.sockets.tcp_listen(address).await.map_err(|e| ExitError::failed(format!("listen.admin {address}: {e}")))?;
-    let tls = admin::serve::tls_config(certificate, roots).map_err(|e| ExitError::failed(e.to_string()))?;
-    let admin = Arc::new(Admin {
-        env: env.clone(),
-        card: card.clone(),
-        address,
-        peers: peers.clone(),
-        hub: hub.clone(),
-        consensus: consensus.clone(),
-        authority,
-        telemetry: telemetry.clone(),
-        health: health.clone() as Arc<dyn Health>,
-    });
-    Ok(tokio::spawn(admin::serve::serve(listener, tls, admin::router(admin), stop)))
 }
 
 fn open_master(config: &GatewayConfig, env: &Env) -> Result<Arc<dyn MasterKey>, ExitError> {

@@ -25,6 +25,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use kluis_chunkstore::{
     code::Code,
     codec::erasure::Erasure,
+    env::Env,
     ids::{ChunkId, DiskId, NodeId, ShardKey},
     net::{Hub, NetError},
     placement::{Avoid, Placer},
@@ -139,6 +140,10 @@ impl DataPath {
         node == self.own || self.hub.is_connected(node)
     }
 
+    fn env(&self) -> &Env {
+        self.peers.env()
+    }
+
     /// What a write should avoid now.
     pub fn avoid(&self, topology: &Topology) -> Avoid {
         self.liveness.avoid(topology, Instant::now(), |node| self.is_connected(node))
@@ -213,6 +218,9 @@ impl DataPath {
             match plan.verdict() {
                 Verdict::Waiting => {}
                 Verdict::Durable { complete: true } => return Attempt { plan, full },
+                Verdict::Durable { complete: false } if self.env().probe.buggify("buggify.write_without_linger") => {
+                    return Attempt { plan, full };
+                }
                 Verdict::Durable { complete: false } => {
                     self.linger(&mut plan, &mut reports).await;
                     return Attempt { plan, full };
@@ -297,6 +305,9 @@ impl DataPath {
                 let synced = attempt.plan.synced_count();
                 match attempt.plan.verdict() {
                     Verdict::Durable { complete } => {
+                        if !layout.avoid.is_empty() {
+                            self.env().probe.reached("write.placed_around");
+                        }
                         let complete = complete && layout.avoid.is_empty();
                         return Ok(ChunkReceipt { layout, reduced: false, complete });
                     }
@@ -308,7 +319,10 @@ impl DataPath {
             if !fresh || tried.len() >= 6 || Instant::now() >= deadline {
                 let wanted = code.write_quorum();
                 return match best {
-                    Some((layout, _)) if !strict => Ok(ChunkReceipt { layout, reduced: true, complete: false }),
+                    Some((layout, _)) if !strict => {
+                        self.env().probe.reached("write.reduced");
+                        Ok(ChunkReceipt { layout, reduced: true, complete: false })
+                    }
                     Some((_, stored)) => Err(BytesError::WriteUnavailable { stored, wanted }),
                     None if full > 0
                         || (layout.avoid.sites.is_empty() && layout.avoid.nodes.is_empty() && self.liveness.any_full(Instant::now())) =>
@@ -422,6 +436,7 @@ impl DataPath {
                 },
                 () = sleep_until(hedge) => {
                     hedge = Instant::now() + self.options.hedge_after;
+                    self.env().probe.reached("read.hedged");
                     plan.slow()
                 }
             };
@@ -493,6 +508,9 @@ impl DocumentBytes for ClusterBytes {
     async fn fetch_chunk(&self, chunk: ChunkId, code: Code, layouts: &[BlobLayout], sealed_len: usize) -> Result<Bytes, BytesError> {
         let shards = self.0.fetch_shards(chunk, code, layouts, sealed_len).await?;
         let codec = Erasure::of(code).map_err(|e| BytesError::Unavailable(e.to_string()))?;
+        if shards.iter().any(|(shard, _)| usize::from(*shard) >= code.k()) {
+            self.0.env().probe.reached("read.decoded_from_parity");
+        }
         codec.decode(&shards, sealed_len).map_err(|e| BytesError::Unavailable(e.to_string()))
     }
 

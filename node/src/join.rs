@@ -303,7 +303,8 @@ fn check_disks(env: &Env, paths: &[std::path::PathBuf]) -> Result<(), ExitError>
 /// Makes database and disks, and at last the card that makes the directory a member.
 async fn finish(env: &Env, dir: &Path, disks: &[std::path::PathBuf], card: Card) -> Result<Member, ExitError> {
     let options = ConsensusOptions::new(card.node, card.storage, card.cluster, member::metadata_dir(dir));
-    let made = env.run_blocking(move || Consensus::create(&options)).await;
+    let databases = env.databases.clone();
+    let made = env.run_blocking(move || Consensus::create(&*databases, &options)).await;
     made.map_err(|e| ExitError::failed(e.to_string()))?.map_err(|e| ExitError::failed(e.to_string()))?;
     if card.roles.contains(&NodeRole::Chunk) {
         for path in disks {

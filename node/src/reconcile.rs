@@ -271,6 +271,7 @@ impl Reconcile {
         let bytes = shard.len() as u64;
         let stored = timeout(DISK_PATIENCE, disk.put(key, shard)).await;
         stored.map_err(|_| "the disk does not answer".to_owned())?.map_err(|e| e.to_string())?;
+        self.env.probe.reached("repair.rebuilt");
         self.counters.rebuilt.fetch_add(1, Ordering::Relaxed);
         self.counters.rebuilt_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(bytes + moved as u64)
@@ -339,6 +340,7 @@ impl Reconcile {
             let count = unwanted.len() as u64;
             match timeout(DISK_PATIENCE, disk.delete(unwanted)).await {
                 Ok(Ok(())) => {
+                    self.env.probe.reached("collect.deleted");
                     self.counters.collected.fetch_add(count, Ordering::Relaxed);
                 }
                 Ok(Err(error)) => {

@@ -18,7 +18,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kluis_chunkstore::{
     code::Code,
-    env::{Blocking, Clock, Entropy},
+    env::{Blocking, Clock, Entropy, NoProbe},
+    env_real::SystemFiles,
     ids::{ClusterId, NodeId, StorageId},
 };
 use kluis_raft::{
@@ -28,6 +29,7 @@ use kluis_raft::{
     keys,
     model::{AccountId, NodeRole, Role, Sealed, SessionId, TokenHash, VaultId, WrappedKey},
     outcome::{Outcome, Refusal},
+    store::rocks::RocksDatabases,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -64,7 +66,14 @@ impl Blocking for Threads {
 }
 
 fn world() -> World {
-    World { clock: Arc::new(WallClock), entropy: Arc::new(SomeBytes(AtomicU64::new(0))), blocking: Arc::new(Threads) }
+    World {
+        clock: Arc::new(WallClock),
+        entropy: Arc::new(SomeBytes(AtomicU64::new(0))),
+        blocking: Arc::new(Threads),
+        files: Arc::new(SystemFiles { direct: false }),
+        databases: Arc::new(RocksDatabases),
+        probe: Arc::new(NoProbe),
+    }
 }
 
 /// The network: who is there, who is cut off, what is lost.
@@ -218,7 +227,7 @@ impl Cluster {
 
     fn create(&mut self, id: u64) {
         self.dirs.insert(id, tempfile::tempdir().unwrap());
-        Consensus::create(&self.options(id)).unwrap();
+        Consensus::create(&RocksDatabases, &self.options(id)).unwrap();
     }
 
     async fn open(&mut self, id: u64) {

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, fs, process::Output};
 
 use kluis_chunkstore::ids::StorageId;
 use kluis_node::member;
-use kluis_raft::consensus::{Consensus, ConsensusOptions};
+use kluis_raft::{
+    consensus::{Consensus, ConsensusOptions},
+    store::rocks::RocksDatabases,
+};
 use kluis_tests::{Api, Cluster, content, program::said};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +60,7 @@ async fn a_node_without_its_storage_does_not_come_back_as_itself() {
     let meta = member::metadata_dir(&dir);
     fs::remove_dir_all(&meta).unwrap();
     let options = ConsensusOptions::new(card.node, card.storage, card.cluster, meta);
-    tokio::task::spawn_blocking(move || Consensus::create(&options)).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || Consensus::create(&RocksDatabases, &options)).await.unwrap().unwrap();
     cluster.start_node(9);
     cluster
         .wait_until("its peers refuse it by name", 60, async || {

@@ -17,7 +17,10 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use command::{Running, assert_ended, free_address, run, said};
 use kluis_chunkstore::ids::StorageId;
 use kluis_node::member::{Card, identity_dir, metadata_dir};
-use kluis_raft::consensus::{Consensus, ConsensusOptions};
+use kluis_raft::{
+    consensus::{Consensus, ConsensusOptions},
+    store::rocks::RocksDatabases,
+};
 use kluis_tests::{Api, Cluster, content};
 use serde_json::Value;
 
@@ -345,7 +348,7 @@ async fn cluster_does_not_take_a_copy_of_a_member_for_it() {
     let card = Card { storage: StorageId(0xc0ffee), first_peers: latest.first_peers, ..read(&copy) };
     fs::write(copy.join("member.json"), serde_json::to_vec(&card).unwrap()).unwrap();
     let meta = metadata_dir(&machine.node());
-    Consensus::create(&ConsensusOptions::new(card.node, card.storage, card.cluster, meta)).unwrap();
+    Consensus::create(&RocksDatabases, &ConsensusOptions::new(card.node, card.storage, card.cluster, meta)).unwrap();
     let mut impostor = machine.start();
     impostor.wait_for_line("a refusal by a peer", |line| line.contains("storage_id_mismatch"));
 

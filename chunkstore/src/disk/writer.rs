@@ -233,7 +233,7 @@ impl Writer {
             let appends = first.op.is_append();
             let mut bytes = first.op.stored_bytes();
             let mut batch = vec![first];
-            while appends && carried.is_none() {
+            while appends && carried.is_none() && !shared.env.probe.buggify("buggify.batch_of_one") {
                 let Ok(next) = queue.try_recv() else { break };
                 bytes += next.op.stored_bytes();
                 if next.op.is_append() && bytes <= limit { batch.push(next) } else { carried = Some(next) }
@@ -529,7 +529,8 @@ impl Writer {
         let options = &self.shared.options;
         let segment_bytes = options.segment_bytes;
         let kept = if emergency { 0 } else { TOMBSTONE_ROOM_BYTES.min(segment_bytes / 16) };
-        if self.active.as_ref().is_some_and(|active| active.end + bytes + kept <= active.bytes) {
+        let early = !emergency && self.shared.env.probe.buggify("buggify.segment_sealed_early");
+        if !early && self.active.as_ref().is_some_and(|active| active.end + bytes + kept <= active.bytes) {
             return Ok(());
         }
         let space = self.shared.refresh_space().map_err(|e| Trouble::Passing("asking for free space", e))?;
@@ -657,12 +658,14 @@ impl Writer {
         match trouble {
             Trouble::Full => {
                 if self.shared.health.set(DiskState::Full) {
+                    self.shared.env.probe.reached("disk.full");
                     tracing::warn!(%dir, "disk full: puts are refused until space returns");
                 }
                 DiskError::Full
             }
             Trouble::ReadOnly => {
                 if self.shared.health.set(DiskState::ReadOnly) {
+                    self.shared.env.probe.reached("disk.read_only");
                     tracing::error!(%dir, "file system is read-only: reads go on");
                 }
                 DiskError::ReadOnly
@@ -671,6 +674,7 @@ impl Writer {
             Trouble::Broken(during, error) => {
                 let reason = format!("{during}: {error}");
                 if self.shared.health.set(DiskState::Failed { reason: reason.clone() }) {
+                    self.shared.env.probe.reached("disk.failed");
                     tracing::error!(%dir, reason, "disk failed: it takes no more writes until an operator clears it");
                     open::mark_failed(&*self.shared.env.files, &self.shared.dir, &reason);
                 }

@@ -1,4 +1,4 @@
-//! The Raft log and vote, in RocksDB.
+//! The Raft log and vote, in the replica's store.
 //!
 //! Key: index, 8 bytes big-endian. Value:
 //!
@@ -22,11 +22,11 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use kluis_chunkstore::database::{Batch as Edits, Scan};
 use openraft::{
     ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader, StorageError, Vote,
     storage::{LogFlushed, RaftLogStorage},
 };
-use rocksdb::{IteratorMode, ReadOptions, WriteBatch};
 use serde::{Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -39,10 +39,12 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    rocks::{LOG, RocksStore, failed},
+    replica::{LOG, ReplicaStore, failed},
 };
 
 const VERSION: u8 = 1;
+/// Bytes of the log that are checked at a time.
+const CHECK_BYTES: usize = 4 << 20;
 /// Keys in `meta`.
 const VOTE: &[u8] = b"vote";
 const COMMITTED: &[u8] = b"committed";
@@ -63,7 +65,7 @@ pub(crate) fn decode_meta<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Resu
     }
 }
 
-fn load_meta<T: DeserializeOwned>(store: &RocksStore, key: &[u8]) -> Result<Option<T>, StoreError> {
+fn load_meta<T: DeserializeOwned>(store: &ReplicaStore, key: &[u8]) -> Result<Option<T>, StoreError> {
     store.meta(key)?.map(|bytes| decode_meta(key, &bytes)).transpose()
 }
 
@@ -93,42 +95,24 @@ fn decode_entry(key: &[u8], value: &[u8]) -> Result<LogEntry, StoreError> {
 }
 
 /// Entries with `start <= index < end` (no end = to the last), at most about `bytes_max` of them but one.
-fn read_entries(store: &RocksStore, start: u64, end: Option<u64>, bytes_max: usize) -> Result<Vec<LogEntry>, StoreError> {
+fn read_entries(store: &ReplicaStore, start: u64, end: Option<u64>, bytes_max: usize) -> Result<Vec<LogEntry>, StoreError> {
     if end.is_some_and(|end| end <= start) {
         return Ok(Vec::new());
     }
-    let mut options = ReadOptions::default();
-    options.set_iterate_lower_bound(start.to_be_bytes());
-    if let Some(end) = end {
-        options.set_iterate_upper_bound(end.to_be_bytes());
-    }
-    let mut entries = Vec::new();
-    let mut bytes = 0usize;
-    for pair in store.db().iterator_cf_opt(store.family(LOG)?, options, IteratorMode::Start) {
-        let (key, value) = pair.map_err(failed)?;
-        bytes = bytes.saturating_add(value.len());
-        if bytes > bytes_max && !entries.is_empty() {
-            break;
-        }
-        entries.push(decode_entry(&key, &value)?);
-    }
-    Ok(entries)
+    let (from, to) = (start.to_be_bytes(), end.map(u64::to_be_bytes));
+    let scan = Scan { start: &from, end: to.as_ref().map(|to| &to[..]), limit: usize::MAX, bytes_max, back: false };
+    store.db().scan(LOG, scan).map_err(failed)?.iter().map(|(key, value)| decode_entry(key, value)).collect()
 }
 
-fn last_entry(store: &RocksStore) -> Result<Option<LogEntry>, StoreError> {
-    match store.db().iterator_cf(store.family(LOG)?, IteratorMode::End).next() {
-        None => Ok(None),
-        Some(pair) => {
-            let (key, value) = pair.map_err(failed)?;
-            decode_entry(&key, &value).map(Some)
-        }
-    }
+fn last_entry(store: &ReplicaStore) -> Result<Option<LogEntry>, StoreError> {
+    let scan = Scan { start: &[], end: None, limit: 1, bytes_max: usize::MAX, back: true };
+    store.db().scan(LOG, scan).map_err(failed)?.first().map(|(key, value)| decode_entry(key, value)).transpose()
 }
 
 /// Brings the log in line with a state that a snapshot put at `position`, after a crash in between.
 /// Entries that follow it are kept only if they are known to follow it: the entry at the position is
 /// that very one, or openraft had purged up to it before it appended them.
-pub(crate) fn align(store: &RocksStore, position: Position) -> Result<(), StoreError> {
+pub(crate) fn align(store: &ReplicaStore, position: Position) -> Result<(), StoreError> {
     let purged: Option<Position> = load_meta(store, PURGED)?;
     if purged >= Some(position) {
         return Ok(());
@@ -137,52 +121,55 @@ pub(crate) fn align(store: &RocksStore, position: Position) -> Result<(), StoreE
     if there.first().is_some_and(|entry| entry.log_id == position) {
         return Ok(());
     }
-    let mut batch = WriteBatch::default();
-    store.batch_meta(&mut batch, PURGED, Some(&encode_meta(&position)?))?;
-    batch.delete_range_cf(store.family(LOG)?, &[0; 8][..], &[0xff; 9][..]);
-    store.commit(batch, true)
+    let mut batch = Edits::default();
+    store.batch_meta(&mut batch, PURGED, Some(&encode_meta(&position)?));
+    batch.delete_range(LOG, [0; 8], [0xff; 9]);
+    store.commit(&batch, true)
 }
 
 /// Reads the whole log once: every entry decodes, none is missing, and it begins no later than the state
 /// that was applied up to `applied` ends.
-pub(crate) fn check(store: &RocksStore, applied: Option<Position>) -> Result<(), OpenError> {
+pub(crate) fn check(store: &ReplicaStore, applied: Option<Position>) -> Result<(), OpenError> {
     let purged: Option<Position> = load_meta(store, PURGED)?;
     if purged.map(|at| at.index) > applied.map(|at| at.index) {
         let index = applied.map_or(0, |at| at.index.saturating_add(1));
         return Err(OpenError::LogDamaged { index, why: "missing: neither in the log nor in the state".into() });
     }
     let mut expected = purged.map_or(0, |p| p.index.saturating_add(1));
-    let mut options = ReadOptions::default();
-    options.set_iterate_lower_bound(expected.to_be_bytes());
-    options.fill_cache(false);
-    for pair in store.db().iterator_cf_opt(store.family(LOG)?, options, IteratorMode::Start) {
-        let (key, value) = pair.map_err(|e| OpenError::LogDamaged { index: expected, why: e.into_string() })?;
-        let entry = decode_entry(&key, &value).map_err(|e| OpenError::LogDamaged { index: expected, why: e.to_string() })?;
-        if entry.log_id.index != expected {
-            return Err(OpenError::LogDamaged { index: expected, why: format!("missing; entry {} follows", entry.log_id.index) });
+    loop {
+        let from = expected.to_be_bytes();
+        let scan = Scan { start: &from, end: None, limit: 1024, bytes_max: CHECK_BYTES, back: false };
+        let page = store.db().scan(LOG, scan).map_err(|e| OpenError::LogDamaged { index: expected, why: e.to_string() })?;
+        if page.is_empty() {
+            return Ok(());
         }
-        expected = expected.saturating_add(1);
+        for (key, value) in page {
+            let entry = decode_entry(&key, &value).map_err(|e| OpenError::LogDamaged { index: expected, why: e.to_string() })?;
+            if entry.log_id.index != expected {
+                return Err(OpenError::LogDamaged { index: expected, why: format!("missing; entry {} follows", entry.log_id.index) });
+            }
+            expected = expected.saturating_add(1);
+        }
     }
-    Ok(())
 }
 
 /// The log of one replica. Clones share it.
 #[derive(Clone)]
 pub struct LogStore {
-    store: Arc<RocksStore>,
+    store: Arc<ReplicaStore>,
     world: World,
     counters: Arc<ConsensusCounters>,
 }
 
 impl LogStore {
     /// The log in `store`.
-    pub(crate) fn new(store: Arc<RocksStore>, world: World, counters: Arc<ConsensusCounters>) -> Self {
+    pub(crate) fn new(store: Arc<ReplicaStore>, world: World, counters: Arc<ConsensusCounters>) -> Self {
         Self { store, world, counters }
     }
 
     async fn with_store<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&RocksStore) -> Result<T, StoreError> + Send + 'static,
+        job: impl FnOnce(&ReplicaStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = Arc::clone(&self.store);
         self.world.run(move || job(&store)).await
@@ -197,12 +184,11 @@ impl LogStore {
     async fn write(&self, entries: Vec<(u64, Vec<u8>)>) -> Result<(), StoreError> {
         let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
         self.with_store(move |store| {
-            let family = store.family(LOG)?;
-            let mut batch = WriteBatch::default();
-            for (index, value) in &entries {
-                batch.put_cf(family, index.to_be_bytes(), value);
+            let mut batch = Edits::default();
+            for (index, value) in entries {
+                batch.put(LOG, index.to_be_bytes(), value);
             }
-            store.commit(batch, true)
+            store.commit(&batch, true)
         })
         .await?;
         self.counters.log_syncs.fetch_add(1, Ordering::Relaxed);
@@ -302,10 +288,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate(&mut self, log_id: Position) -> Result<(), StorageError<u64>> {
         self.with_store(move |store| {
-            let mut batch = WriteBatch::default();
+            let mut batch = Edits::default();
             // Nine bytes: after every key of eight.
-            batch.delete_range_cf(store.family(LOG)?, &log_id.index.to_be_bytes()[..], &[0xff; 9][..]);
-            store.commit(batch, true)
+            batch.delete_range(LOG, log_id.index.to_be_bytes(), [0xff; 9]);
+            store.commit(&batch, true)
         })
         .await
         .map_err(|e| storage_error(ErrorSubject::Logs, ErrorVerb::Delete, e))
@@ -314,12 +300,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn purge(&mut self, log_id: Position) -> Result<(), StorageError<u64>> {
         let purged = encode_meta(&log_id).map_err(|e| storage_error(ErrorSubject::Logs, ErrorVerb::Delete, e))?;
         self.with_store(move |store| {
-            let mut batch = WriteBatch::default();
-            store.batch_meta(&mut batch, PURGED, Some(&purged))?;
+            let mut batch = Edits::default();
+            store.batch_meta(&mut batch, PURGED, Some(&purged));
             let end = log_id.index.saturating_add(1).to_be_bytes();
-            batch.delete_range_cf(store.family(LOG)?, [0; 8], end);
+            batch.delete_range(LOG, [0; 8], end);
             // Not synced: if it is lost, the entries are merely still there.
-            store.commit(batch, false)
+            store.commit(&batch, false)
         })
         .await
         .map_err(|e| storage_error(ErrorSubject::Logs, ErrorVerb::Delete, e))
@@ -334,6 +320,7 @@ mod tests {
     use crate::{
         command::{Command, Request},
         consensus::types::Batch,
+        store::rocks::RocksDatabases,
     };
 
     fn entry(index: u64) -> LogEntry {
@@ -344,13 +331,13 @@ mod tests {
         }
     }
 
-    fn filled(dir: &std::path::Path, indices: &[u64]) -> RocksStore {
-        let store = RocksStore::open(dir, true).unwrap();
-        let mut batch = WriteBatch::default();
+    fn filled(dir: &std::path::Path, indices: &[u64]) -> ReplicaStore {
+        let store = ReplicaStore::open(&RocksDatabases, dir, true).unwrap();
+        let mut batch = Edits::default();
         for index in indices {
-            batch.put_cf(store.family(LOG).unwrap(), index.to_be_bytes(), encode_entry(&entry(*index)).unwrap());
+            batch.put(LOG, index.to_be_bytes(), encode_entry(&entry(*index)).unwrap());
         }
-        store.commit(batch, true).unwrap();
+        store.commit(&batch, true).unwrap();
         store
     }
 
@@ -405,13 +392,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = filled(dir.path(), &[0, 1, 2]);
         check(&store, Some(entry(1).log_id)).unwrap();
-        let mut batch = WriteBatch::default();
-        batch.put_cf(store.family(LOG).unwrap(), 1u64.to_be_bytes(), b"xxxxxxxxxxxx");
-        store.commit(batch, true).unwrap();
+        let mut batch = Edits::default();
+        batch.put(LOG, 1u64.to_be_bytes(), b"xxxxxxxxxxxx");
+        store.commit(&batch, true).unwrap();
         assert!(matches!(check(&store, None), Err(OpenError::LogDamaged { index: 1, .. })));
-        let mut batch = WriteBatch::default();
-        batch.delete_cf(store.family(LOG).unwrap(), 1u64.to_be_bytes());
-        store.commit(batch, true).unwrap();
+        let mut batch = Edits::default();
+        batch.delete(LOG, 1u64.to_be_bytes());
+        store.commit(&batch, true).unwrap();
         assert!(matches!(check(&store, None), Err(OpenError::LogDamaged { index: 1, .. })));
         store.put_meta(PURGED, &encode_meta(&entry(1).log_id).unwrap(), true).unwrap();
         assert!(matches!(check(&store, Some(entry(0).log_id)), Err(OpenError::LogDamaged { index: 1, .. })));

@@ -19,7 +19,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kluis_chunkstore::ids::NodeId;
+use kluis_chunkstore::{database::Databases, ids::NodeId};
 use openraft::{
     ServerState,
     error::{InitializeError, RaftError},
@@ -36,10 +36,11 @@ use crate::{
     client::{Metadata, MetadataError},
     command::Command,
     outcome::{Outcome, Refusal},
-    store::{Read, rocks::RocksStore},
+    store::{Read, replica::ReplicaStore},
 };
 
 mod driver;
+mod file_io;
 mod gather;
 mod log_store;
 pub mod membership;
@@ -89,7 +90,7 @@ pub enum InitialiseError {
 /// What the tasks of a replica share.
 pub(crate) struct Core {
     pub(crate) raft: Raft,
-    pub(crate) store: Arc<RocksStore>,
+    pub(crate) store: Arc<ReplicaStore>,
     pub(crate) state: Arc<State>,
     pub(crate) world: World,
     pub(crate) options: ConsensusOptions,
@@ -133,8 +134,8 @@ fn open_storage(
     options: &ConsensusOptions,
     world: World,
     counters: Arc<ConsensusCounters>,
-) -> Result<(Arc<RocksStore>, Arc<State>), OpenError> {
-    let store = Arc::new(options::open(options)?);
+) -> Result<(Arc<ReplicaStore>, Arc<State>), OpenError> {
+    let store = Arc::new(options::open(&*world.databases, options)?);
     let shared = Arc::clone(&store);
     // Before the log is checked: this may have to finish what a crash interrupted.
     let state = State::open(shared, world, options.snapshots(), options.cluster, options.snapshot_bytes_max, counters)?;
@@ -154,8 +155,8 @@ impl Consensus {
     ///
     /// # Errors
     /// [`OpenError::Exists`] when there is one, [`OpenError::Store`] when it cannot be made.
-    pub fn create(options: &ConsensusOptions) -> Result<(), OpenError> {
-        options::create(options)
+    pub fn create(databases: &dyn Databases, options: &ConsensusOptions) -> Result<(), OpenError> {
+        options::create(databases, options)
     }
 
     /// Opens the database and starts the replica.

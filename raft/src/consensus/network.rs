@@ -4,9 +4,9 @@
 //! Holds: a peer that cannot be reached is retried after a pause, never in a tight loop; a snapshot is
 //! read from its open file, so that a newer one can take its place meanwhile.
 
-use std::{fs::File, os::unix::fs::FileExt, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use kluis_chunkstore::ids::NodeId;
+use kluis_chunkstore::{env::File, ids::NodeId};
 use openraft::{
     AnyError, OptionalSend, RPCTypes, RaftNetwork, RaftNetworkFactory, Snapshot, Vote,
     error::{Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError, Timeout, Unreachable},
@@ -91,7 +91,7 @@ impl Peer {
 }
 
 /// Reads a file from its beginning into a stream. Ends early on an error, which the receiver notices.
-async fn feed(world: World, file: Arc<File>, len: u64, mut into: DuplexStream) {
+async fn feed(world: World, file: Arc<dyn File>, len: u64, mut into: DuplexStream) {
     let mut offset = 0u64;
     while offset < len {
         let from = Arc::clone(&file);
@@ -99,7 +99,7 @@ async fn feed(world: World, file: Arc<File>, len: u64, mut into: DuplexStream) {
         let block = world
             .run(move || {
                 let mut block = vec![0; want];
-                from.read_exact_at(&mut block, offset).map_err(|e| StoreError::Io(e.to_string()))?;
+                from.read_at(offset, &mut block).map_err(|e| StoreError::Io(e.to_string()))?;
                 Ok(block)
             })
             .await;

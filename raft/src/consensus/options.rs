@@ -5,10 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use kluis_chunkstore::ids::{ClusterId, NodeId, StorageId};
+use kluis_chunkstore::{
+    database::Databases,
+    ids::{ClusterId, NodeId, StorageId},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::store::{StoreError, rocks::RocksStore};
+use crate::store::{StoreError, replica::ReplicaStore};
 
 /// Key in `meta` of the identity.
 const IDENTITY: &[u8] = b"identity";
@@ -161,18 +164,12 @@ impl Identity {
     }
 }
 
-/// Whether `dir` holds a database (RocksDB writes this file first to last).
-fn exists(dir: &Path) -> bool {
-    database(dir).join("CURRENT").exists()
-}
-
 /// Makes the database of a node that just joined or began a cluster.
-pub(crate) fn create(options: &ConsensusOptions) -> Result<(), OpenError> {
-    if exists(&options.dir) {
+pub(crate) fn create(databases: &dyn Databases, options: &ConsensusOptions) -> Result<(), OpenError> {
+    if databases.exists(&options.database()) {
         return Err(OpenError::Exists(options.dir.clone()));
     }
-    std::fs::create_dir_all(&options.dir).map_err(|e| StoreError::Io(format!("making {}: {e}", options.dir.display())))?;
-    let store = RocksStore::open(&options.database(), true)?;
+    let store = ReplicaStore::open(databases, &options.database(), true)?;
     let identity = postcard::to_extend(&Identity::of(options), vec![IDENTITY_VERSION])
         .map_err(|e| StoreError::Io(format!("encoding the identity: {e}")))?;
     store.put_meta(IDENTITY, &identity, true)?;
@@ -180,11 +177,11 @@ pub(crate) fn create(options: &ConsensusOptions) -> Result<(), OpenError> {
 }
 
 /// Opens and checks the database. Blocking.
-pub(crate) fn open(options: &ConsensusOptions) -> Result<RocksStore, OpenError> {
-    if !exists(&options.dir) {
+pub(crate) fn open(databases: &dyn Databases, options: &ConsensusOptions) -> Result<ReplicaStore, OpenError> {
+    if !databases.exists(&options.database()) {
         return Err(OpenError::StorageLost(options.dir.clone()));
     }
-    let store = RocksStore::open(&options.database(), false)?;
+    let store = ReplicaStore::open(databases, &options.database(), false)?;
     let bytes = store.meta(IDENTITY)?.ok_or_else(|| OpenError::StorageLost(options.dir.clone()))?;
     let damaged = |why: String| StoreError::Damaged { key: "meta/identity".into(), why };
     let found: Identity = match bytes.split_first() {
@@ -208,6 +205,7 @@ pub(crate) fn open(options: &ConsensusOptions) -> Result<RocksStore, OpenError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::rocks::RocksDatabases;
 
     fn options(dir: &Path) -> ConsensusOptions {
         ConsensusOptions::new(NodeId(1), StorageId(2), ClusterId(3), dir.to_path_buf())
@@ -217,18 +215,18 @@ mod tests {
     fn only_the_owner_opens_a_database() {
         let dir = tempfile::tempdir().unwrap();
         let own = options(dir.path());
-        assert!(matches!(open(&own), Err(OpenError::StorageLost(_))));
-        create(&own).unwrap();
-        assert!(matches!(create(&own), Err(OpenError::Exists(_))));
-        drop(open(&own).unwrap());
+        assert!(matches!(open(&RocksDatabases, &own), Err(OpenError::StorageLost(_))));
+        create(&RocksDatabases, &own).unwrap();
+        assert!(matches!(create(&RocksDatabases, &own), Err(OpenError::Exists(_))));
+        drop(open(&RocksDatabases, &own).unwrap());
         let other = ConsensusOptions { storage: StorageId(9), ..own.clone() };
-        assert!(matches!(open(&other), Err(OpenError::OtherStorage { found: StorageId(2), wanted: StorageId(9) })));
+        assert!(matches!(open(&RocksDatabases, &other), Err(OpenError::OtherStorage { found: StorageId(2), wanted: StorageId(9) })));
         let other = ConsensusOptions { node: NodeId(9), ..own.clone() };
-        assert!(matches!(open(&other), Err(OpenError::OtherNode { .. })));
+        assert!(matches!(open(&RocksDatabases, &other), Err(OpenError::OtherNode { .. })));
         let other = ConsensusOptions { cluster: ClusterId(9), ..own.clone() };
-        assert!(matches!(open(&other), Err(OpenError::OtherCluster { .. })));
+        assert!(matches!(open(&RocksDatabases, &other), Err(OpenError::OtherCluster { .. })));
         std::fs::remove_dir_all(own.database()).unwrap();
-        assert!(matches!(open(&own), Err(OpenError::StorageLost(_))));
+        assert!(matches!(open(&RocksDatabases, &own), Err(OpenError::StorageLost(_))));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Holds: (1) nothing is decoded that is longer than its kind allows; (2) a peer speaks only for itself: a
 //! vote or an append in another's name is refused; (3) a snapshot reaches openraft only as a verified file.
 
-use std::{os::unix::fs::FileExt, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kluis_chunkstore::ids::NodeId;
@@ -121,7 +121,7 @@ impl Core {
             buffer = self
                 .world
                 .run(move || {
-                    let written = to.write_all_at(block.get(..count).unwrap_or_default(), offset);
+                    let written = to.write_at(offset, block.get(..count).unwrap_or_default());
                     written.map(|()| block).map_err(|e| StoreError::Io(format!("receiving a snapshot: {e}")))
                 })
                 .await

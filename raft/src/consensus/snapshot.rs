@@ -24,7 +24,7 @@ use kluis_chunkstore::ids::ClusterId;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::types::SnapshotMeta;
-use crate::store::{Entry, StoreError, rocks::KEY_BYTES_MAX};
+use crate::store::{Entry, StoreError, replica::KEY_BYTES_MAX};
 
 const MAGIC: &[u8; 8] = b"KLUISSNP";
 const VERSION: u16 = 1;

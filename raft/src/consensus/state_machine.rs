@@ -12,21 +12,24 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions},
-    io::{BufReader, BufWriter, Seek, SeekFrom},
+    io::{BufReader, BufWriter},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
-use kluis_chunkstore::ids::ClusterId;
+use kluis_chunkstore::{
+    database::Batch,
+    env::{File, FileSystem},
+    ids::ClusterId,
+};
 use openraft::{
     EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageError, storage::RaftStateMachine,
 };
-use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
 use super::{
+    file_io::{FileReader, FileWriter},
     log_store::{self, decode_meta, encode_meta},
     snapshot::{SnapshotError, SnapshotReader, SnapshotWriter, Summary},
     status::ConsensusCounters,
@@ -38,7 +41,7 @@ use crate::{
     outcome::Outcome,
     store::{
         StoreError, Transaction,
-        rocks::{Frozen, RocksStore},
+        replica::{Frozen, ReplicaStore},
     },
 };
 
@@ -62,7 +65,7 @@ struct SnapshotRecord {
 
 /// What the state machine, its snapshot builders and the receiver of snapshots share.
 pub(crate) struct State {
-    store: Arc<RocksStore>,
+    store: Arc<ReplicaStore>,
     world: World,
     /// Where snapshots lie.
     dir: PathBuf,
@@ -80,14 +83,14 @@ fn io_error(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
 impl State {
     /// The state in `store`, with its snapshots in `dir`. Blocking.
     pub(crate) fn open(
-        store: Arc<RocksStore>,
+        store: Arc<ReplicaStore>,
         world: World,
         dir: PathBuf,
         cluster: ClusterId,
         bytes_max: u64,
         counters: Arc<ConsensusCounters>,
     ) -> Result<Self, StoreError> {
-        fs::create_dir_all(&dir).map_err(|e| io_error("making", &dir, &e))?;
+        world.files.create_dir_all(&dir).map_err(|e| io_error("making", &dir, &e))?;
         let state = Self { store, world, dir, cluster, bytes_max, applied: watch::Sender::new(0), current: Mutex::new(None), counters };
         state.announce(state.applied()?.last);
         let current = state.stored(SNAPSHOT)?;
@@ -102,9 +105,9 @@ impl State {
         let Some(bytes) = self.store.meta(key)? else { return Ok(None) };
         let record: SnapshotRecord = decode_meta(key, &bytes)?;
         let path = self.dir.join(&record.name);
-        let Ok(file) = File::open(&path) else { return Ok(None) };
-        let whole = file.metadata().is_ok_and(|facts| facts.len() == record.len);
-        let file = SnapshotFile { path, file: Arc::new(file), len: record.len, checksum: record.checksum };
+        let Ok(file) = self.world.files.open(&path) else { return Ok(None) };
+        let whole = file.len().is_ok_and(|len| len == record.len);
+        let file = SnapshotFile { path, file, len: record.len, checksum: record.checksum };
         Ok(whole.then_some((record.meta, file)))
     }
 
@@ -127,9 +130,9 @@ impl State {
     }
 
     fn forget_installing(&self) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        self.store.batch_meta(&mut batch, INSTALLING, None)?;
-        self.store.commit(batch, false)
+        let mut batch = Batch::default();
+        self.store.batch_meta(&mut batch, INSTALLING, None);
+        self.store.commit(&batch, false)
     }
 
     /// Notes durably that a verified snapshot is to become the state; before openraft hears of it.
@@ -158,10 +161,10 @@ impl State {
     fn remove_other_files(&self) -> Result<(), StoreError> {
         let keep: BTreeSet<PathBuf> =
             self.current.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(_, file)| file.path.clone()).collect();
-        for item in fs::read_dir(&self.dir).map_err(|e| io_error("listing", &self.dir, &e))? {
-            let path = item.map_err(|e| io_error("listing", &self.dir, &e))?.path();
+        for name in self.world.files.list(&self.dir).map_err(|e| io_error("listing", &self.dir, &e))? {
+            let path = self.dir.join(name);
             if !keep.contains(&path) {
-                fs::remove_file(&path).map_err(|e| io_error("removing", &path, &e))?;
+                self.world.files.remove(&path).map_err(|e| io_error("removing", &path, &e))?;
             }
         }
         Ok(())
@@ -184,7 +187,7 @@ impl State {
                 }
             });
         }
-        self.store.write_with_meta(&transaction.into_writes(), (APPLIED, &encode_meta(&applied)?))?;
+        self.store.write_with_meta(transaction.into_writes(), (APPLIED, &encode_meta(&applied)?))?;
         self.announce(applied.last);
         Ok(answers)
     }
@@ -196,9 +199,9 @@ impl State {
     }
 
     /// A new file for a snapshot, under a name that nothing else has.
-    fn new_file(&self, kind: &str) -> Result<(PathBuf, File), StoreError> {
+    fn new_file(&self, kind: &str) -> Result<(PathBuf, Arc<dyn File>), StoreError> {
         let path = self.dir.join(format!("{kind}-{:032x}", self.world.random_u128()));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+        let file = self.world.files.create(&path);
         file.map(|file| (path.clone(), file)).map_err(|e| io_error("creating", &path, &e))
     }
 
@@ -219,22 +222,24 @@ impl State {
         let written = self.write_file(&frozen, &file, &meta);
         match written {
             Ok(summary) => {
-                let file = SnapshotFile { path, file: Arc::new(file), len: summary.len, checksum: summary.checksum };
+                self.world.probe.reached("snapshot.built");
+                let file = SnapshotFile { path, file, len: summary.len, checksum: summary.checksum };
                 self.publish(meta.clone(), file.clone())?;
                 Ok((meta, file))
             }
             Err(e) => {
-                let _ = fs::remove_file(&path);
+                let _ = self.world.files.remove(&path);
                 Err(e.into())
             }
         }
     }
 
-    fn write_file(&self, frozen: &Frozen<'_>, file: &File, meta: &SnapshotMeta) -> Result<Summary, SnapshotError> {
-        let mut writer = SnapshotWriter::new(BufWriter::with_capacity(1 << 20, file), self.cluster, meta)?;
+    fn write_file(&self, frozen: &Frozen<'_>, file: &Arc<dyn File>, meta: &SnapshotMeta) -> Result<Summary, SnapshotError> {
+        let out = BufWriter::with_capacity(1 << 20, FileWriter::new(Arc::clone(file)));
+        let mut writer = SnapshotWriter::new(out, self.cluster, meta)?;
         frozen.each_entry(|key, value| writer.push(key, value))?;
         let (_, summary) = writer.finish()?;
-        file.sync_all()?;
+        file.sync()?;
         Ok(summary)
     }
 
@@ -244,7 +249,7 @@ impl State {
     }
 
     fn sync_dir(&self) -> Result<(), StoreError> {
-        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(|e| io_error("syncing", &self.dir, &e))
+        self.world.files.sync_dir(&self.dir).map_err(|e| io_error("syncing", &self.dir, &e))
     }
 
     /// Makes a durable file the current snapshot, unless a newer one has become it meanwhile.
@@ -252,7 +257,7 @@ impl State {
         self.sync_dir()?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|(newer, _)| newer.last_log_id > meta.last_log_id) {
-            let _ = fs::remove_file(&file.path);
+            let _ = self.world.files.remove(&file.path);
             return Ok(());
         }
         self.store.put_meta(SNAPSHOT, &self.record(&meta, &file)?, true)?;
@@ -263,7 +268,7 @@ impl State {
     fn retire(&self, old: Option<Built>) {
         if let Some((_, old)) = old {
             // If this fails the file is removed at the next start.
-            let _ = fs::remove_file(&old.path);
+            let _ = self.world.files.remove(&old.path);
         }
     }
 
@@ -271,7 +276,7 @@ impl State {
     pub(crate) async fn receiving(self: &Arc<Self>) -> Result<Receiving, StoreError> {
         let state = Arc::clone(self);
         let (path, file) = self.world.run(move || state.new_file("received")).await?;
-        Ok(Receiving { path, file: Some(Arc::new(file)), kept: false })
+        Ok(Receiving { files: Arc::clone(&self.world.files), path, file: Some(file), kept: false })
     }
 
     /// Largest snapshot that is taken, in bytes.
@@ -279,9 +284,8 @@ impl State {
         self.bytes_max
     }
 
-    fn reader(&self, file: &File) -> Result<SnapshotReader<BufReader<File>>, SnapshotError> {
-        let mut file = file.try_clone()?;
-        file.seek(SeekFrom::Start(0))?;
+    fn reader(&self, file: &Arc<dyn File>) -> Result<SnapshotReader<BufReader<FileReader>>, SnapshotError> {
+        let file = FileReader::new(Arc::clone(file))?;
         SnapshotReader::new(BufReader::with_capacity(1 << 20, file), self.cluster, self.bytes_max)
     }
 
@@ -290,7 +294,7 @@ impl State {
         let state = Arc::clone(self);
         let job = move || {
             let Some(file) = received.file.take() else { return Ok(Err("the file is gone".to_owned())) };
-            let checked = file.sync_all().map_err(SnapshotError::from).and_then(|()| state.reader(&file)?.verify());
+            let checked = file.sync().map_err(SnapshotError::from).and_then(|()| state.reader(&file)?.verify());
             Ok(match checked {
                 Ok((meta, summary)) => {
                     received.kept = true;
@@ -312,7 +316,7 @@ impl State {
                 return Ok(());
             }
             state.forget_installing()?;
-            fs::remove_file(&path).map_err(|e| io_error("removing", &path, &e))
+            state.world.files.remove(&path).map_err(|e| io_error("removing", &path, &e))
         };
         self.world.run(discard).await
     }
@@ -325,7 +329,7 @@ impl State {
         }
         let slot = self.store.begin_replace()?;
         while let Some(entries) = reader.next_block()? {
-            self.store.fill(slot, &entries)?;
+            self.store.fill(slot, entries)?;
         }
         self.sync_dir()?;
         let applied = Applied { last: meta.last_log_id, membership: meta.last_membership.clone() };
@@ -338,6 +342,7 @@ impl State {
         self.store.finish_replace(slot, &meta_writes)?;
         self.retire(current.replace((meta.clone(), file)));
         drop(current);
+        self.world.probe.reached("snapshot.installed");
         self.counters.snapshots_installed.fetch_add(1, Ordering::Relaxed);
         self.announce(meta.last_log_id);
         Ok(())
@@ -346,14 +351,15 @@ impl State {
 
 /// A snapshot that is arriving. Its file is removed unless it turns out whole.
 pub(crate) struct Receiving {
+    files: Arc<dyn FileSystem>,
     path: PathBuf,
-    file: Option<Arc<File>>,
+    file: Option<Arc<dyn File>>,
     kept: bool,
 }
 
 impl Receiving {
     /// The file, for writing from its beginning.
-    pub(crate) fn file(&self) -> Option<Arc<File>> {
+    pub(crate) fn file(&self) -> Option<Arc<dyn File>> {
         self.file.clone()
     }
 }
@@ -361,7 +367,7 @@ impl Receiving {
 impl Drop for Receiving {
     fn drop(&mut self) {
         if !self.kept {
-            let _ = fs::remove_file(&self.path);
+            let _ = self.files.remove(&self.path);
         }
     }
 }

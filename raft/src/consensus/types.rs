@@ -5,8 +5,9 @@
 //! the only place where commands that arrive together can share one sync is one entry. A batch is at
 //! most [`crate::command::REQUEST_BYTES_MAX`] of requests, so entries stay as short as single requests.
 
-use std::{fs::File, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
+use kluis_chunkstore::env::File;
 use openraft::{AnyError, ErrorSubject, ErrorVerb, LogId, StorageError, StorageIOError, StoredMembership};
 use serde::{Deserialize, Serialize};
 
@@ -20,16 +21,22 @@ pub struct Batch {
 }
 
 /// A snapshot as a finished, verified file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SnapshotFile {
     /// Where it lies.
     pub path: PathBuf,
     /// Open, so that it stays readable when a newer one takes its place.
-    pub file: Arc<File>,
+    pub file: Arc<dyn File>,
     /// Bytes.
     pub len: u64,
     /// The checksum in its footer.
     pub checksum: u64,
+}
+
+impl std::fmt::Debug for SnapshotFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotFile").field("path", &self.path).field("len", &self.len).finish_non_exhaustive()
+    }
 }
 
 openraft::declare_raft_types!(

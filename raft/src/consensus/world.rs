@@ -1,20 +1,22 @@
 //! The part of the environment that consensus uses.
 //!
 //! Owns: [`World`], and running blocking work as a future. Not: timers (tokio's) and sockets (behind
-//! [`super::transport::PeerTransport`]). RocksDB and the snapshot files beside it use the file system
-//! directly, inside blocking work.
+//! [`super::transport::PeerTransport`]).
 
 use std::{
     sync::Arc,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use kluis_chunkstore::env::{Blocking, Clock, Entropy, Env};
+use kluis_chunkstore::{
+    database::Databases,
+    env::{Blocking, Clock, Entropy, Env, FileSystem, Probe},
+};
 use tokio::sync::oneshot;
 
 use crate::store::StoreError;
 
-/// Clock, randomness and blocking work.
+/// Clock, randomness, blocking work, files and database.
 #[derive(Clone)]
 pub struct World {
     /// Wall clock.
@@ -23,11 +25,24 @@ pub struct World {
     pub entropy: Arc<dyn Entropy>,
     /// Blocking work.
     pub blocking: Arc<dyn Blocking>,
+    /// The files of snapshots.
+    pub files: Arc<dyn FileSystem>,
+    /// The database.
+    pub databases: Arc<dyn Databases>,
+    /// What a simulation asks of the code.
+    pub probe: Arc<dyn Probe>,
 }
 
 impl From<&Env> for World {
     fn from(env: &Env) -> Self {
-        Self { clock: Arc::clone(&env.clock), entropy: Arc::clone(&env.entropy), blocking: Arc::clone(&env.blocking) }
+        Self {
+            clock: Arc::clone(&env.clock),
+            entropy: Arc::clone(&env.entropy),
+            blocking: Arc::clone(&env.blocking),
+            files: Arc::clone(&env.files),
+            databases: Arc::clone(&env.databases),
+            probe: Arc::clone(&env.probe),
+        }
     }
 }
 

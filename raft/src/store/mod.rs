@@ -1,13 +1,15 @@
 //! The ordered transactional map under the state machine.
 //!
 //! Owns: the traits [`Read`] and [`Store`], and [`Transaction`], which gathers the writes of one
-//! command over a store. Two stores: [`memory::MemoryStore`] (a BTreeMap) and `rocks::RocksStore`
-//! (feature `consensus`); a property test drives both with the same operations.
+//! command over a store. Two stores: [`memory::MemoryStore`] (a BTreeMap) and `replica::ReplicaStore`
+//! (feature `consensus`, over RocksDB); a property test drives both with the same operations.
 //! Holds: (1) a transaction reads its own writes; (2) its writes reach the store all at once or not at all.
 
 use std::collections::BTreeMap;
 
 pub mod memory;
+#[cfg(feature = "consensus")]
+pub mod replica;
 #[cfg(feature = "consensus")]
 pub mod rocks;
 

@@ -11,7 +11,8 @@ use bytes::Bytes;
 
 use super::{Disk, DiskError, DiskLabel, DiskOptions, fault::FaultyFiles};
 use crate::{
-    env::{Blocking, Env},
+    database::NoDatabases,
+    env::{Blocking, Env, NoProbe},
     env_real::{SystemClock, SystemEntropy, SystemFiles},
     format::record::payload_checksum,
     ids::{BlobId, ChunkId, ClusterId, DiskId, NodeId, ShardKey},
@@ -66,6 +67,8 @@ impl Bench {
             entropy: Arc::new(SystemEntropy),
             files: Arc::new(files.clone()),
             blocking: Arc::new(Inline),
+            databases: Arc::new(NoDatabases),
+            probe: Arc::new(NoProbe),
             #[cfg(feature = "net")]
             sockets: Arc::new(NoSockets),
         };

@@ -1,0 +1,248 @@
+//! The metadata database of one machine, in memory, with what a crash and a failing disk do to it.
+//!
+//! After a power cut a prefix of the batches that were written since the last synced one is left, as with a
+//! write-ahead log. A write that fails leaves the database as it was before or after, and nothing more is
+//! written until it is opened again, as RocksDB does.
+//!
+//! Owns: this model of [`kluis_chunkstore::database`]. Not: RocksDB, which the same operations are held against
+//! (`tests/tests/database_model.rs`).
+//! Holds: (1) a synced batch, and all before it, survives; (2) a handle of a process that crashed does nothing.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use kluis_chunkstore::database::{Batch, Database, Databases, Edit, Family, Instant, Pair, Scan};
+
+use super::rng::Rng;
+
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+type Families = BTreeMap<String, Map>;
+
+#[derive(Default)]
+struct State {
+    now: Families,
+    synced: Families,
+    pending: Vec<Batch>,
+    /// A write failed: nothing is written until the next opening.
+    broken: bool,
+}
+
+fn apply(families: &mut Families, batch: &Batch) {
+    for edit in &batch.0 {
+        match edit {
+            Edit::Put { family, key, value } => {
+                families.entry((*family).to_owned()).or_default().insert(key.clone(), value.clone());
+            }
+            Edit::Delete { family, key } => {
+                if let Some(map) = families.get_mut(*family) {
+                    map.remove(key);
+                }
+            }
+            Edit::DeleteRange { family, start, end } => {
+                if let Some(map) = families.get_mut(*family)
+                    && start < end
+                {
+                    let gone: Vec<Vec<u8>> = map.range(start.clone()..end.clone()).map(|(key, _)| key.clone()).collect();
+                    for key in gone {
+                        map.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Machine {
+    databases: BTreeMap<PathBuf, State>,
+    life: u64,
+    /// Writes that fail, of a million.
+    failing_writes: u64,
+    injected: u64,
+}
+
+/// The databases of one machine. Clones are the same machine; [`SimDatabases::crash`] makes older ones useless.
+#[derive(Clone)]
+pub struct SimDatabases {
+    machine: Arc<Mutex<Machine>>,
+    rng: Arc<Mutex<Rng>>,
+    life: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SimDatabases {
+    /// A machine without databases.
+    pub fn new(rng: Rng) -> Self {
+        Self { machine: Arc::default(), rng: Arc::new(Mutex::new(rng)), life: 0 }
+    }
+
+    /// As [`super::disk::SimFiles::crash`].
+    #[must_use]
+    pub fn crash(&self, power: bool) -> Self {
+        let mut machine = lock(&self.machine);
+        machine.life += 1;
+        for state in machine.databases.values_mut() {
+            let pending = std::mem::take(&mut state.pending);
+            if power {
+                let keep = lock(&self.rng).below(pending.len() as u64 + 1) as usize;
+                for batch in pending.iter().take(keep) {
+                    apply(&mut state.synced, batch);
+                }
+                state.now.clone_from(&state.synced);
+            } else {
+                for batch in &pending {
+                    apply(&mut state.synced, batch);
+                }
+            }
+            state.broken = false;
+        }
+        Self { machine: self.machine.clone(), rng: self.rng.clone(), life: machine.life }
+    }
+
+    /// Removes everything: somebody put an empty disk in its place.
+    pub fn empty(&self) {
+        lock(&self.machine).databases.clear();
+    }
+
+    /// Sets how many writes fail, of a million.
+    pub fn set_failing_writes(&self, per_million: u64) {
+        lock(&self.machine).failing_writes = per_million;
+    }
+
+    /// Writes that failed.
+    pub fn injected(&self) -> u64 {
+        lock(&self.machine).injected
+    }
+}
+
+impl Databases for SimDatabases {
+    fn exists(&self, dir: &Path) -> bool {
+        lock(&self.machine).databases.contains_key(dir)
+    }
+
+    fn open(&self, dir: &Path, families: &[Family], create: bool) -> io::Result<Arc<dyn Database>> {
+        let mut machine = lock(&self.machine);
+        if machine.life != self.life {
+            return Err(gone());
+        }
+        if !create && !machine.databases.contains_key(dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let state = machine.databases.entry(dir.to_owned()).or_default();
+        for family in families {
+            state.now.entry(family.name.to_owned()).or_default();
+            state.synced.entry(family.name.to_owned()).or_default();
+        }
+        Ok(Arc::new(SimDatabase { all: self.clone(), dir: dir.to_owned() }))
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the process that held this has crashed")
+}
+
+struct SimDatabase {
+    all: SimDatabases,
+    dir: PathBuf,
+}
+
+impl SimDatabase {
+    fn with<T>(&self, work: impl FnOnce(&mut State, &mut Rng, u64) -> (io::Result<T>, bool)) -> io::Result<T> {
+        let mut machine = lock(&self.all.machine);
+        if machine.life != self.all.life {
+            return Err(gone());
+        }
+        let failing = machine.failing_writes;
+        let state = machine.databases.get_mut(&self.dir).ok_or_else(gone)?;
+        let (result, struck) = work(state, &mut lock(&self.all.rng), failing);
+        machine.injected += u64::from(struck);
+        result
+    }
+}
+
+fn map<'a>(families: &'a Families, family: &str) -> io::Result<&'a Map> {
+    families.get(family).ok_or_else(|| io::Error::other(format!("column family {family} is missing")))
+}
+
+impl Database for SimDatabase {
+    fn get(&self, family: &str, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.with(|state, _, _| (map(&state.now, family).map(|map| map.get(key).cloned()), false))
+    }
+
+    fn scan(&self, family: &str, scan: Scan<'_>) -> io::Result<Vec<Pair>> {
+        self.with(|state, _, _| (map(&state.now, family).map(|map| pairs(map, scan)), false))
+    }
+
+    fn write(&self, batch: &Batch, sync: bool) -> io::Result<()> {
+        self.with(|state, rng, failing| {
+            if state.broken {
+                return (Err(io::Error::other("an earlier write failed")), false);
+            }
+            if failing > 0 && rng.chance(failing) {
+                state.broken = true;
+                if rng.chance(500_000) {
+                    // It may be on the medium all the same.
+                    state.pending.push(batch.clone());
+                }
+                return (Err(io::Error::from_raw_os_error(5)), true);
+            }
+            apply(&mut state.now, batch);
+            state.pending.push(batch.clone());
+            if sync {
+                for batch in std::mem::take(&mut state.pending) {
+                    apply(&mut state.synced, &batch);
+                }
+            }
+            (Ok(()), false)
+        })
+    }
+
+    fn freeze(&self) -> Box<dyn Instant + '_> {
+        Box::new(Frozen(self.with(|state, _, _| (Ok(state.now.clone()), false)).unwrap_or_default()))
+    }
+}
+
+fn pairs(map: &Map, scan: Scan<'_>) -> Vec<Pair> {
+    if scan.end.is_some_and(|end| end <= scan.start) {
+        return Vec::new();
+    }
+    let range = match scan.end {
+        Some(end) => map.range(scan.start.to_vec()..end.to_vec()),
+        None => map.range(scan.start.to_vec()..),
+    };
+    let ordered: Box<dyn Iterator<Item = (&Vec<u8>, &Vec<u8>)>> = if scan.back { Box::new(range.rev()) } else { Box::new(range) };
+    let mut found: Vec<Pair> = Vec::new();
+    let mut bytes = 0usize;
+    for (key, value) in ordered.take(scan.limit) {
+        bytes = bytes.saturating_add(value.len());
+        if bytes > scan.bytes_max && !found.is_empty() {
+            break;
+        }
+        found.push((key.clone(), value.clone()));
+    }
+    found
+}
+
+struct Frozen(Families);
+
+impl Instant for Frozen {
+    fn get(&self, family: &str, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        map(&self.0, family).map(|map| map.get(key).cloned())
+    }
+
+    fn each(&self, family: &str, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> io::Result<()> {
+        for (key, value) in map(&self.0, family)? {
+            if !visit(key, value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
