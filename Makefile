@@ -67,13 +67,12 @@ doctest:
 
 # --- Not part of the gate. ---
 
-# `make test` runs 100 seeds of it. SEED repeats one seed, twice, and compares; FROM and SEEDS choose others.
+# `make test` runs 100 seeds. SEED=n runs one, with LOG=filter to see what its nodes log.
 SEEDS ?= 1000
 FROM ?= 1
-sim: ## The cluster in one process from a seed: SEEDS=n [FROM=n], or SEED=n to repeat one
-	$(CARGO) test $(LOCKED) -p kluis-tests --test sim --no-run
-	. deploy/env.sh && $(if $(SEED),KLUIS_SIM_SEED=$(SEED)) KLUIS_SIM_SEEDS=$(SEEDS) KLUIS_SIM_FROM=$(FROM) \
-	    cargo test $(LOCKED) -p kluis-tests --test sim -- --nocapture --test-threads 1 every_seed
+sim: ## The cluster in one process from a seed: SEEDS=n [FROM=n], or SEED=n [LOG=info] to repeat one
+	$(CARGO) build $(LOCKED) -p kluis-tests --bin kluis-sim
+	. deploy/env.sh && kluis-sim $(if $(SEED),--seed $(SEED) $(if $(LOG),--log $(LOG)),--seeds $(SEEDS) --from $(FROM))
 
 bench: ## Measured rates against the limits of this machine, into bench/results/
 	@deploy/setup.sh build

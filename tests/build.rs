@@ -1,7 +1,7 @@
-//! The simulation answers the C library's `getrandom` from its seed (`tests/sim.rs`); the standard library looks for
-//! it among the program's exported symbols.
+//! The simulation answers the C library's `getrandom` from its seed (`src/bin/kluis-sim.rs`); the standard library looks
+//! for it among the program's exported symbols.
 
 fn main() {
-    println!("cargo::rustc-link-arg-tests=-Wl,--export-dynamic-symbol=getrandom");
+    println!("cargo::rustc-link-arg-bin=kluis-sim=-Wl,--export-dynamic-symbol=getrandom");
     println!("cargo::rerun-if-changed=build.rs");
 }

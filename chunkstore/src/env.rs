@@ -52,6 +52,9 @@ pub trait FileSystem: Send + Sync {
     /// Takes the exclusive, advisory lock of the file `path` (made if missing) and holds it while the
     /// value lives. `None` when someone else holds it, be it this process or another one.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    /// Takes this process's claim on what has the identity `id`, whatever path it is reached by (the same directory
+    /// may be mounted twice), and holds it while the value lives. `None` when it is taken.
+    fn claim(&self, id: u128) -> Option<Box<dyn Send + Sync>>;
     /// Bytes of the file system that holds `dir`.
     fn space(&self, dir: &Path) -> io::Result<Space>;
 }

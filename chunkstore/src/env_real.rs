@@ -7,11 +7,12 @@
 //! the cache; Linux keeps both views of a file coherent.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
@@ -127,9 +128,28 @@ impl FileSystem for SystemFiles {
         }
     }
 
+    fn claim(&self, id: u128) -> Option<Box<dyn Send + Sync>> {
+        lock(&CLAIMED).insert(id).then(|| Box::new(Claim(id)) as Box<dyn Send + Sync>)
+    }
+
     fn space(&self, dir: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(Space { total: stat.f_blocks.saturating_mul(stat.f_frsize), free: stat.f_bavail.saturating_mul(stat.f_frsize) })
+    }
+}
+
+/// What this process has claimed.
+static CLAIMED: Mutex<BTreeSet<u128>> = Mutex::new(BTreeSet::new());
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Claim(u128);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        lock(&CLAIMED).remove(&self.0);
     }
 }
 

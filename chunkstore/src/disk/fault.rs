@@ -287,6 +287,10 @@ impl FileSystem for FaultyFiles {
         self.inner.lock(path)
     }
 
+    fn claim(&self, id: u128) -> Option<Box<dyn Send + Sync>> {
+        self.inner.claim(id)
+    }
+
     fn space(&self, dir: &Path) -> io::Result<Space> {
         self.call(Call::Space)?;
         let space = self.inner.space(dir)?;

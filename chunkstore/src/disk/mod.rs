@@ -236,37 +236,23 @@ impl Shared {
     }
 }
 
-/// Disks that this process has open. By identifier: a disk is the same by whatever path it is reached.
-static OPEN_DISKS: Mutex<BTreeSet<DiskId>> = Mutex::new(BTreeSet::new());
-
-/// The right to use a disk: in this process by its identifier, among processes by a lock in its directory.
+/// The right to use a disk: in this process by its identifier, among processes by a lock in its directory. A disk is
+/// the same by whatever path it is reached.
 struct Registration {
-    disk: DiskId,
-    held: Option<Box<dyn Send + Sync>>,
+    // In this order: who finds the identifier free must find the lock free.
+    _lock: Box<dyn Send + Sync>,
+    _claim: Box<dyn Send + Sync>,
 }
 
 impl Registration {
     /// Blocking.
     fn take(files: &dyn FileSystem, dir: &Path, disk: DiskId) -> Result<Self, OpenError> {
-        if !lock(&OPEN_DISKS).insert(disk) {
-            return Err(OpenError::AlreadyOpen);
-        }
-        // From here on dropping it lets the disk go.
-        let mut registration = Self { disk, held: None };
+        let claim = files.claim(disk.0).ok_or(OpenError::AlreadyOpen)?;
         match files.lock(&dir.join(LOCK_FILE)) {
-            Ok(Some(held)) => registration.held = Some(held),
-            Ok(None) => return Err(OpenError::AlreadyOpen),
-            Err(error) => return Err(OpenError::Io { during: "locking the disk", error: Arc::new(error) }),
+            Ok(Some(held)) => Ok(Self { _lock: held, _claim: claim }),
+            Ok(None) => Err(OpenError::AlreadyOpen),
+            Err(error) => Err(OpenError::Io { during: "locking the disk", error: Arc::new(error) }),
         }
-        Ok(registration)
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        // The lock first: who then finds the identifier free must find the lock free.
-        self.held.take();
-        lock(&OPEN_DISKS).remove(&self.disk);
     }
 }
 

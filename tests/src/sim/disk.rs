@@ -170,6 +170,7 @@ struct Tree {
     /// Changes since the last sync of a directory, in order.
     changes: Vec<NameChange>,
     locks: BTreeSet<PathBuf>,
+    claims: BTreeSet<u128>,
     faults: BTreeMap<PathBuf, DiskFault>,
     /// Which process's handles are good.
     life: u64,
@@ -211,6 +212,7 @@ impl SimFiles {
         let mut rng = lock(&self.machine.rng);
         tree.life += 1;
         tree.locks.clear();
+        tree.claims.clear();
         if power {
             let keep = rng.below(tree.changes.len() as u64 + 1) as usize;
             let changes = std::mem::take(&mut tree.changes);
@@ -384,6 +386,11 @@ impl FileSystem for SimFiles {
         Ok(Some(Box::new(Held { files: self.clone(), path: path.to_owned() })))
     }
 
+    fn claim(&self, id: u128) -> Option<Box<dyn Send + Sync>> {
+        let fresh = self.tree().ok()?.claims.insert(id);
+        fresh.then(|| Box::new(Claimed { files: self.clone(), id }) as Box<dyn Send + Sync>)
+    }
+
     fn space(&self, dir: &Path) -> io::Result<Space> {
         let tree = self.tree()?;
         let free = if fault_of(&tree, dir).full { 0 } else { TOTAL_BYTES / 2 };
@@ -400,6 +407,19 @@ impl Drop for Held {
     fn drop(&mut self) {
         if let Ok(mut tree) = self.files.tree() {
             tree.locks.remove(&self.path);
+        }
+    }
+}
+
+struct Claimed {
+    files: SimFiles,
+    id: u128,
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if let Ok(mut tree) = self.files.tree() {
+            tree.claims.remove(&self.id);
         }
     }
 }

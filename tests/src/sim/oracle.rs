@@ -77,6 +77,11 @@ impl Oracle {
         self.documents.insert(id.to_owned(), known);
     }
 
+    /// A document is judged by somebody else.
+    pub fn forget(&mut self, id: &str) {
+        self.documents.remove(id);
+    }
+
     /// A new version is on its way.
     pub fn replacing(&mut self, id: &str, content: Content, now_us: u64) {
         if let Some(known) = self.documents.get_mut(id) {

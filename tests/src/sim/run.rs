@@ -20,6 +20,7 @@ use kluis_chunkstore::{
     placement::{Avoid, Placer},
 };
 use kluis_raft::{client::Metadata, invariants, view};
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::{
@@ -48,16 +49,53 @@ impl Default for Options {
     }
 }
 
+/// Seeds from which on a set must have come to every state of [`MUST_BE_REACHED`].
+pub const SEEDS_FOR_ALL_STATES: u64 = 50;
+
+/// States that some seed of a set must reach: a set that never got there proves nothing about them.
+pub const MUST_BE_REACHED: &[&str] = &[
+    "buggify.answer_lost",
+    "buggify.batch_of_one",
+    "buggify.segment_sealed_early",
+    "buggify.write_without_linger",
+    "collect.deleted",
+    "disk.failed",
+    "disk.full",
+    "disk.read_only",
+    "fault.clock",
+    "fault.cut",
+    "fault.database",
+    "fault.disk",
+    "fault.disk_replaced",
+    "fault.kill",
+    "fault.power_cut",
+    "fault.rot",
+    "fault.slow",
+    "fault.weather",
+    "read.decoded_from_parity",
+    "read.hedged",
+    "register.history",
+    "repair.rebuilt",
+    "session.refused_after_its_end",
+    "settled",
+    "snapshot.built",
+    "snapshot.installed",
+    "upload.abandoned",
+    "write.placed_around",
+    "write.reduced",
+];
+
 /// What a seed came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The seed.
     pub seed: u64,
     /// What was wrong.
     pub violations: Vec<String>,
     /// Operations by kind.
-    pub counts: BTreeMap<&'static str, u64>,
+    pub counts: BTreeMap<String, u64>,
     /// States reached, with how often.
-    pub states: BTreeMap<&'static str, u64>,
+    pub states: BTreeMap<String, u64>,
     /// A number that differs when anything about the run differs.
     pub trace: u64,
     /// The world's time at the end.
@@ -374,14 +412,18 @@ impl Run {
         Report {
             seed,
             violations: oracle.violations.clone(),
-            counts: oracle.counts.clone(),
-            states: self.world.probe.states(),
+            counts: owned(&oracle.counts),
+            states: owned(&self.world.probe.states()),
             trace: trace.digest(),
             virtual_s: self.world.now_us() / 1_000_000,
             datagrams: self.world.fabric.counts(),
             faults: self.carried_out,
         }
     }
+}
+
+fn owned(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+    counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
 }
 
 /// What the disks have.

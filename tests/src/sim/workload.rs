@@ -156,6 +156,7 @@ impl Clients {
         let content = Content { seed: 0, len: REGISTER_LEN };
         let Some(id) = self.put(&mut rng, 0, content).await else { return false };
         lock(&self.ids).clear();
+        lock(&self.oracle).forget(&id);
         *lock(&self.register_document) = Some(id);
         true
     }

@@ -56,6 +56,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tower::ServiceExt;
+use tracing::Instrument;
 
 use super::{
     database::SimDatabases,
@@ -491,30 +492,34 @@ impl World {
         let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
         machine.refused = Arc::default();
         let refused = machine.refused.clone();
-        runtime.spawn(async move {
-            let is_gateway = config.gateway.is_some();
-            let node = match Node::start_member(config, env).await {
-                Ok(node) => Arc::new(node),
-                Err(why) => {
-                    let _ = refused.set(why.to_string());
-                    return;
-                }
-            };
-            let live = Arc::new(Live { node: node.clone(), gateway: Arc::default() });
-            if is_gateway {
-                let (node, place) = (node.clone(), live.gateway.clone());
-                tokio::spawn(async move {
-                    if let Ok(gateway) = node.gateway().await
-                        && let Ok(router) = router(gateway.clone())
-                    {
-                        let _ = place.set((gateway, router));
+        let span = tracing::error_span!("node", n = machine.number);
+        runtime.spawn(
+            async move {
+                let is_gateway = config.gateway.is_some();
+                let node = match Node::start_member(config, env).await {
+                    Ok(node) => Arc::new(node),
+                    Err(why) => {
+                        let _ = refused.set(why.to_string());
+                        return;
                     }
-                });
+                };
+                let live = Arc::new(Live { node: node.clone(), gateway: Arc::default() });
+                if is_gateway {
+                    let (node, place) = (node.clone(), live.gateway.clone());
+                    tokio::spawn(async move {
+                        if let Ok(gateway) = node.gateway().await
+                            && let Ok(router) = router(gateway.clone())
+                        {
+                            let _ = place.set((gateway, router));
+                        }
+                    });
+                }
+                while let Some(job) = queue.recv().await {
+                    tokio::spawn(job(live.clone()));
+                }
             }
-            while let Some(job) = queue.recv().await {
-                tokio::spawn(job(live.clone()));
-            }
-        });
+            .instrument(span),
+        );
         // Its clock of timers shows what it would, had it run from the beginning.
         machine.begun = Some(begun.checked_sub(now).expect("monotonic clocks began long ago"));
         machine.runtime = Some(runtime);
@@ -609,7 +614,8 @@ impl World {
                 }
                 open.extend(found);
             }
-            let leader = world.leader()?;
+            let leader = world.leader();
+            let leader = leader?;
             let applied = world.ask(leader, Duration::from_secs(10), move |live| async move {
                 let consensus = &live.node.consensus;
                 consensus.linearize().await.ok()?;

@@ -93,6 +93,10 @@ impl FileSystem for PerDisk {
         self.of(path).lock(path)
     }
 
+    fn claim(&self, id: u128) -> Option<Box<dyn Send + Sync>> {
+        self.rest.claim(id)
+    }
+
     fn space(&self, dir: &Path) -> io::Result<Space> {
         self.of(dir).space(dir)
     }
