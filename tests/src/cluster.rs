@@ -452,6 +452,26 @@ impl Cluster {
         run(args, &[("KLUIS_GATEWAY", gateways.as_str()), ("KLUIS_CA", ca.as_str()), ("KLUIS_TOKEN", token)], COMMAND_LIMIT)
     }
 
+    /// As [`Cluster::kluis_as`], with standard error on a terminal of 120 columns. Standard output is a file, as
+    /// after `>`; what came to the terminal is the output's standard error.
+    pub fn kluis_on_terminal(&self, token: &str, args: &[&str]) -> Output {
+        let out = tempfile::NamedTempFile::new().unwrap();
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+        let program = program::program().display().to_string();
+        let words: Vec<String> = [program.as_str()].iter().chain(args).map(|word| quoted(word)).collect();
+        let line = format!("stty rows 40 cols 120; exec {} >{}", words.join(" "), quoted(&out.path().display().to_string()));
+        let gateways = (0..self.gateway_count()).map(|site| self.gateway(site)).collect::<Vec<_>>().join(",");
+        // script(1) makes the terminal and copies what comes to it; with a terminal, but no type of it, no bar is drawn.
+        let mut command = Command::new("script");
+        program::clean(&mut command)
+            .args(["-qec", line.as_str(), "/dev/null"])
+            .envs([("TERM", "xterm"), ("SHELL", "/bin/sh")])
+            .stdin(Stdio::null());
+        command.env("KLUIS_GATEWAY", gateways).env("KLUIS_CA", self.ca_file()).env("KLUIS_TOKEN", token);
+        let seen = command.output().expect("script can be run: it is part of Debian's bsdutils");
+        Output { status: seen.status, stdout: fs::read(out.path()).unwrap(), stderr: seen.stdout }
+    }
+
     fn demo_command(&self, verb: &[&str], args: &[&str]) -> Output {
         let dir = self.path().display().to_string();
         let all: Vec<&str> = ["demo"].iter().chain(verb).chain(&["--dir", dir.as_str()]).chain(args).copied().collect();
