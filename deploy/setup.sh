@@ -56,6 +56,7 @@ need python3 "the README reads demo.json with it" has python3
 if [ "$what" = test ]; then
     need softhsm2 "the HSM of the PKCS#11 tests" has softhsm2-util
     need openssl "makes certificates by hand where a test needs a wrong one" has openssl
+    need bsdutils "script makes the terminal on which the progress bar is tested" has script
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then

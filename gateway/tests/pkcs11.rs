@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use kluis_chunkstore::env::{Blocking, Entropy};
@@ -151,4 +152,28 @@ async fn checks(dir: &Path) {
     assert_eq!(stranger.unwrap(b"vault 1", &newer).await.err(), Some(KeyError::NoGeneration(2)));
     let foreign = stranger.wrap(b"vault 1", SecretKey::from_bytes([7; 32]).expose()).await.unwrap();
     assert_eq!(stranger.unwrap(b"vault 1", &foreign).await.unwrap().expose(), &[7; 32]);
+
+    // A token that goes is away, not without its key; one that comes back is found again, by everybody in the process.
+    let (tokens, away) = (dir.join("tokens"), dir.join("away"));
+    fs::rename(&tokens, &away).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(stranger.unwrap(b"vault 1", &foreign).await, Err(KeyError::Unavailable(_))));
+        assert!(matches!(stranger.wrap(b"vault 1", &[7; 32]).await, Err(KeyError::Unavailable(_))));
+        assert!(matches!(ring.create_vault_key(VaultId(3)).await, Err(KeyError::Unavailable(_))));
+    }
+    fs::rename(&away, &tokens).unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = stranger.unwrap(b"vault 1", &foreign).await {
+        assert!(matches!(error, KeyError::Unavailable(_)) && Instant::now() < until, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (_, wraps) = loop {
+        match ring.create_vault_key(VaultId(3)).await {
+            Ok(made) => break made,
+            Err(error) => assert!(matches!(error, KeyError::Unavailable(_)) && Instant::now() < until, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(ring.vault_key(VaultId(3), &wraps).await.is_ok());
+    assert_eq!(stranger.unwrap(b"vault 1", &newer).await.err(), Some(KeyError::NoGeneration(2)), "each has its own key again");
 }

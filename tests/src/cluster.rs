@@ -48,14 +48,16 @@ pub struct ClusterOptions<'a> {
     pub disks_per_node: u16,
     /// Code of documents, as `4+5`.
     pub code: &'a str,
-    /// Settings of every node, as `KLUIS_SECTION_KEY` and the value's text. A demo keeps its own
-    /// environment from its nodes, so they are written into the nodes' configuration files.
+    /// Settings of every node, as `KLUIS_SECTION_KEY` and the value's text. A demo keeps such variables from its
+    /// nodes, so they are written into the nodes' configuration files.
     pub env: Vec<(String, String)>,
+    /// Variables of others, for the demo and its nodes: libraries that they load read their own.
+    pub variables: Vec<(String, String)>,
 }
 
 impl Default for ClusterOptions<'_> {
     fn default() -> Self {
-        Self { nodes_per_site: 3, disks_per_node: 2, code: "4+5", env: Vec::new() }
+        Self { nodes_per_site: 3, disks_per_node: 2, code: "4+5", env: Vec::new(), variables: Vec::new() }
     }
 }
 
@@ -121,6 +123,7 @@ pub struct Cluster {
     pub demo: Value,
     ca: Vec<u8>,
     client: Client,
+    variables: Vec<(String, String)>,
     frozen: Mutex<Vec<Process>>,
     _ports: Ports,
 }
@@ -161,18 +164,14 @@ impl Cluster {
             "--quota",
             "5GB",
         ];
-        expect_ready(dir.path(), &begin);
-        if !options.env.is_empty() {
-            let stopped = command(dir.path(), &["demo", "stop"]);
-            assert!(stopped.status.success(), "{}", said(&stopped));
-            configure(dir.path(), &options.env);
-            expect_ready(dir.path(), &["demo", "--detach"]);
-        }
+        let set: Vec<String> = options.env.iter().map(|(name, value)| format!("{}={value}", setting(name))).collect();
+        let set = set.iter().flat_map(|setting| ["--set", setting.as_str()]);
+        expect_ready(dir.path(), &begin.into_iter().chain(set).collect::<Vec<_>>(), &options.variables);
         let demo = read_demo(dir.path());
         let ca = fs::read(demo["ca_file"].as_str().unwrap()).unwrap();
         let client = client(&ca);
         std::mem::forget(running);
-        Self { dir, demo, ca, client, frozen: Mutex::default(), _ports: ports }
+        Self { dir, demo, ca, client, variables: options.variables, frozen: Mutex::default(), _ports: ports }
     }
 
     /// The cluster's directory.
@@ -442,7 +441,7 @@ impl Cluster {
 
     /// Runs the program, with none of its variables but the log's. A command that does not end is ended.
     pub fn kluis(&self, args: &[&str]) -> Output {
-        run(args, &[], COMMAND_LIMIT)
+        run(args, &borrowed(&self.variables), COMMAND_LIMIT)
     }
 
     /// Runs a client's command as the holder of `token`, over all gateways.
@@ -450,6 +449,26 @@ impl Cluster {
         let gateways = (0..self.gateway_count()).map(|site| self.gateway(site)).collect::<Vec<_>>().join(",");
         let ca = self.ca_file().display().to_string();
         run(args, &[("KLUIS_GATEWAY", gateways.as_str()), ("KLUIS_CA", ca.as_str()), ("KLUIS_TOKEN", token)], COMMAND_LIMIT)
+    }
+
+    /// As [`Cluster::kluis_as`], with standard error on a terminal of 120 columns. Standard output is a file, as
+    /// after `>`; what came to the terminal is the output's standard error.
+    pub fn kluis_on_terminal(&self, token: &str, args: &[&str]) -> Output {
+        let out = tempfile::NamedTempFile::new().unwrap();
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+        let program = program::program().display().to_string();
+        let words: Vec<String> = [program.as_str()].iter().chain(args).map(|word| quoted(word)).collect();
+        let line = format!("stty rows 40 cols 120; exec {} >{}", words.join(" "), quoted(&out.path().display().to_string()));
+        let gateways = (0..self.gateway_count()).map(|site| self.gateway(site)).collect::<Vec<_>>().join(",");
+        // script(1) makes the terminal and copies what comes to it; with a terminal, but no type of it, no bar is drawn.
+        let mut command = Command::new("script");
+        program::clean(&mut command)
+            .args(["-qec", line.as_str(), "/dev/null"])
+            .envs([("TERM", "xterm"), ("SHELL", "/bin/sh")])
+            .stdin(Stdio::null());
+        command.env("KLUIS_GATEWAY", gateways).env("KLUIS_CA", self.ca_file()).env("KLUIS_TOKEN", token);
+        let seen = command.output().expect("script can be run: it is part of Debian's bsdutils");
+        Output { status: seen.status, stdout: fs::read(out.path()).unwrap(), stderr: seen.stdout }
     }
 
     fn demo_command(&self, verb: &[&str], args: &[&str]) -> Output {
@@ -524,31 +543,23 @@ fn client(ca: &[u8]) -> Client {
     builder.connect_timeout(Duration::from_secs(5)).build().expect("TLS can be set up")
 }
 
-fn command(dir: &Path, args: &[&str]) -> Output {
-    let dir = dir.display().to_string();
-    let all: Vec<&str> = args.iter().copied().chain(["--dir", dir.as_str()]).collect();
-    run(&all, &[], COMMAND_LIMIT)
-}
-
-fn expect_ready(dir: &Path, args: &[&str]) {
-    let output = command(dir, args);
+fn expect_ready(dir: &Path, args: &[&str], variables: &[(String, String)]) {
+    let path = dir.display().to_string();
+    let all: Vec<&str> = args.iter().copied().chain(["--dir", path.as_str()]).collect();
+    let output = run(&all, &borrowed(variables), COMMAND_LIMIT);
     let is_ready = output.status.success() && String::from_utf8_lossy(&output.stdout).lines().any(|line| line == "ready");
     assert!(is_ready, "the cluster does not serve: {}\n{}", said(&output), tails(dir));
 }
 
-/// Writes settings into the configuration of every node.
-fn configure(dir: &Path, env: &[(String, String)]) {
-    for node in fs::read_dir(dir.join("nodes")).unwrap() {
-        let path = node.unwrap().path().join("kluis.toml");
-        let mut config: toml::Table = fs::read_to_string(&path).unwrap().parse().expect("a demo's configuration is TOML");
-        for (name, value) in env {
-            let key = name.strip_prefix("KLUIS_").expect("a setting is named KLUIS_SECTION_KEY").to_ascii_lowercase();
-            let (section, key) = key.split_once('_').expect("a setting is named KLUIS_SECTION_KEY");
-            let section = config.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            section.as_table_mut().expect("a section is a table").insert(key.to_owned(), toml::Value::String(value.clone()));
-        }
-        fs::write(&path, toml::to_string(&config).expect("what was TOML stays TOML")).unwrap();
-    }
+fn borrowed(variables: &[(String, String)]) -> Vec<(&str, &str)> {
+    variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+/// The key that a variable of ours stands for, as `section.key`.
+fn setting(variable: &str) -> String {
+    let key = variable.strip_prefix("KLUIS_").expect("a setting is named KLUIS_SECTION_KEY").to_ascii_lowercase();
+    let (section, key) = key.split_once('_').expect("a setting is named KLUIS_SECTION_KEY");
+    format!("{section}.{key}")
 }
 
 fn tails(dir: &Path) -> String {
@@ -582,17 +593,8 @@ mod tests {
     }
 
     #[test]
-    fn settings_go_into_every_configuration_beside_what_is_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let node = dir.path().join("nodes/n1");
-        fs::create_dir_all(&node).unwrap();
-        fs::write(node.join("kluis.toml"), "[disks]\nweight = 1\n[gateway]\npublic_url = \"x\"\n[[gateway.identity]]\nname = \"i\"\n")
-            .unwrap();
-        configure(dir.path(), &[("KLUIS_RECONCILE_GRACE".into(), "2s".into()), ("KLUIS_DISKS_WEIGHT".into(), "7".into())]);
-        let config: toml::Table = fs::read_to_string(node.join("kluis.toml")).unwrap().parse().unwrap();
-        assert_eq!(config["reconcile"]["grace"].as_str(), Some("2s"));
-        assert_eq!(config["disks"]["weight"].as_str(), Some("7"));
-        assert_eq!(config["gateway"]["identity"][0]["name"].as_str(), Some("i"));
-        assert_eq!(config["gateway"]["public_url"].as_str(), Some("x"), "what is beside a list of tables stays there");
+    fn a_variable_stands_for_a_key() {
+        assert_eq!(setting("KLUIS_RECONCILE_GRACE"), "reconcile.grace");
+        assert_eq!(setting("KLUIS_LIMITS_UPLOADS_PER_ACCOUNT"), "limits.uploads_per_account");
     }
 }

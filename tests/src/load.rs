@@ -3,9 +3,11 @@
 //! Owns: what was acknowledged, and the comparison of every byte of it. Not: whether a failure is allowed
 //! at that moment (the test knows).
 //! Holds: (1) a document counts from the moment its 201 arrived; (2) wrong bytes are never taken for a
-//! failure: they are kept apart and fail the test; (3) the content follows from the seed, so nothing is kept.
+//! failure: they are kept apart and fail the test; (3) the content follows from the seed, so nothing is kept;
+//! (4) a document that was not acknowledged may exist, but only as it was sent.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -28,6 +30,8 @@ const BYTES_MAX: u64 = 600 << 20;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Documents that are read back at a time.
 const VERIFIERS: usize = 6;
+/// What the names of documents begin with; the seed of the content follows.
+const NAME: &str = "load ";
 /// Failures whose text is kept.
 const SAMPLES_MAX: usize = 20;
 
@@ -47,6 +51,8 @@ pub struct Acknowledged {
 pub struct Report {
     /// Every document that was acknowledged.
     pub acknowledged: Vec<Acknowledged>,
+    /// The sizes that were written.
+    pub sizes: Vec<usize>,
     /// Puts that failed.
     pub put_failures: u64,
     /// Gets that failed.
@@ -97,7 +103,7 @@ impl Shared {
         let full = self.bytes.load(Ordering::Relaxed) >= BYTES_MAX;
         let turn = usize::try_from(seed % self.sizes.len() as u64).unwrap();
         let len = if full { *self.sizes.iter().min().unwrap() } else { self.sizes[turn] };
-        match self.api.put(&format!("load {seed}"), content(seed, len)).await {
+        match self.api.put(&format!("{NAME}{seed}"), content(seed, len)).await {
             Ok(doc) => {
                 self.acknowledged.lock().unwrap().push(Acknowledged { id: doc.id, seed, len });
                 self.bytes.fetch_add(len as u64, Ordering::Relaxed);
@@ -205,6 +211,7 @@ impl Load {
         let acknowledged = shared.acknowledged.lock().unwrap().clone();
         Report {
             acknowledged,
+            sizes: shared.sizes.clone(),
             put_failures: shared.put_failures.load(Ordering::Relaxed),
             get_failures: shared.get_failures.load(Ordering::Relaxed),
             gets: shared.gets.load(Ordering::Relaxed),
@@ -247,5 +254,30 @@ impl Report {
         assert!(self.damaged.is_empty(), "read under load: {:#?}", self.damaged);
         assert!(!self.acknowledged.is_empty(), "nothing was stored, so nothing was shown; {:#?}", self.samples);
         assert!(wrong.is_empty(), "{} of {} acknowledged documents: {wrong:#?}", wrong.len(), self.acknowledged.len());
+    }
+
+    /// Reads every other document of the load: what was not acknowledged may be there or not, but never with
+    /// other bytes, and no put left two documents. Returns how many there are.
+    ///
+    /// # Panics
+    /// When one has a size or bytes that nobody sent, or two are of the same put.
+    pub async fn verify_unacknowledged(&self, api: &Api) -> usize {
+        let listed = api.list().await.expect("documents can be listed");
+        let mut seeds = BTreeSet::new();
+        let mut rest = Vec::new();
+        for doc in listed {
+            let Some(seed) = doc.name.strip_prefix(NAME).and_then(|seed| seed.parse::<u64>().ok()) else { continue };
+            assert!(seeds.insert(seed), "one put left two documents: {doc:?}");
+            if !self.acknowledged.iter().any(|known| known.id == doc.id) {
+                let len = usize::try_from(doc.size).unwrap();
+                assert!(self.sizes.contains(&len), "a document of a size that nobody sent: {doc:?}");
+                rest.push((doc, seed, len));
+            }
+        }
+        for (doc, seed, len) in &rest {
+            let body = api.get(&doc.id).await.unwrap_or_else(|e| panic!("{doc:?} is listed and cannot be read: {e}"));
+            assert!(body == content(*seed, *len), "{doc:?} has other bytes");
+        }
+        rest.len()
     }
 }

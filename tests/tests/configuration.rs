@@ -23,7 +23,7 @@ use kluis_chunkstore::{
 };
 use kluis_node::config::{
     raw::SECTIONS,
-    schema::{RawIdentity, SectionSpec},
+    schema::{Needed, RawIdentity, SectionSpec},
 };
 
 /// A setting: section, key, value as TOML.
@@ -434,20 +434,115 @@ fn an_empty_directory_becomes_a_new_disk_and_never_an_old_one() {
     assert_eq!(id("d2"), second);
 }
 
-#[test]
-fn the_example_is_what_the_documentation_says() {
+/// What `kluis config example` prints.
+fn example() -> String {
     let output = kluis().args(["config", "example"]).stdin(Stdio::null()).output().unwrap();
     assert_ended(&output, 0, &[]);
-    let text = String::from_utf8(output.stdout).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The lines of the example by section, each a heading, a key or prose; `#` before a heading or a key is kept.
+fn by_section(text: &str) -> Vec<(String, String)> {
+    let mut section = String::new();
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let bare = line.trim_start_matches('#');
+        if bare.starts_with('[') {
+            section = bare.trim_matches(['[', ']']).trim_start_matches("gateway.").to_owned();
+        }
+        lines.push((section.clone(), line.to_owned()));
+    }
+    lines
+}
+
+/// The example with these keys set and their headings un-commented; all other lines stay as they were printed.
+fn filled_in(settings: &[Setting]) -> String {
+    let mut text = String::new();
+    for (section, line) in by_section(&example()) {
+        let bare = line.trim_start_matches('#');
+        let own: Vec<&Setting> = settings.iter().filter(|(name, _, _)| *name == section).collect();
+        let value = own.iter().find(|(_, key, _)| bare.starts_with(&format!("{key} = ")));
+        match value {
+            Some((_, key, value)) => text.push_str(&format!("{key} = {value}\n")),
+            None if bare.starts_with('[') && !own.is_empty() => text.push_str(&format!("{bare}\n")),
+            None => text.push_str(&format!("{line}\n")),
+        }
+    }
+    text
+}
+
+/// Keys that have to be said, always and where words hold of which one is in `places`.
+fn needed(places: &[&str]) -> Vec<(&'static str, &'static str)> {
+    let of = |spec: &'static SectionSpec| spec.keys.iter().map(move |key| (spec.name, key));
+    let all = SECTIONS.into_iter().flat_map(of).chain(of(&RawIdentity::SPEC));
+    let is_needed = |needed: Needed| match needed {
+        Needed::Never => false,
+        Needed::Always => true,
+        Needed::Where(words) => places.contains(&words),
+    };
+    all.filter(|(_, key)| is_needed(key.needed)).map(|(section, key)| (section, key.key)).collect()
+}
+
+#[test]
+fn the_example_is_right_once_the_required_values_are_filled_in() {
+    let files = Files::new();
+    assert_ended(&check(&files.write_text(&example())), 0, &["is right"]);
+
+    let always = needed(&[]);
+    let own: Vec<Setting> = files.complete().into_iter().filter(|(section, key, _)| always.contains(&(*section, *key))).collect();
+    assert_eq!(own.len(), 3, "{own:?}");
+    let file = files.write_text(&filled_in(&own));
+    assert_ended(&check(&file), 0, &["is right"]);
+    let shown = run(["config", "show", "--origin", "--config", &file.display().to_string()]);
+    let dir = format!("dir = {}  # {}:", files.quoted("node"), file.display());
+    assert!(String::from_utf8_lossy(&shown.stdout).contains(&dir), "{}", String::from_utf8_lossy(&shown.stdout));
+}
+
+/// A gateway, with the master key in a file or in an HSM: what says that it is required there is, and no other key.
+#[test]
+fn a_gateway_needs_what_the_example_says_and_no_more() {
+    let files = Files::new();
+    for master in ["file", "pkcs11"] {
+        let with_master = format!("on a gateway, with `{master}`");
+        let keys = needed(&["on a gateway", "for each provider", "unless `id_token_encryption` is `none`", with_master.as_str()]);
+        let is_set = |section: &str, key: &str| {
+            keys.contains(&(section, key)) || matches!((section, key), ("listen", "gateway") | ("keys", "master"))
+        };
+        let mut settings = files.complete();
+        settings.retain(|(section, key, _)| is_set(section, key));
+        let kind = settings.iter_mut().find(|(section, key, _)| (*section, *key) == ("keys", "master")).unwrap();
+        kind.2 = format!("{master:?}");
+        assert_ended(&check(&files.write_text(&filled_in(&settings))), 0, &["is right"]);
+
+        for (section, key) in keys {
+            let text = filled_in(&settings);
+            let value = &settings.iter().find(|(s, k, _)| (*s, *k) == (section, key)).unwrap().2;
+            let line = format!("{key} = {value}\n");
+            let without: String = by_section(&text)
+                .into_iter()
+                .filter(|(name, other)| (name.as_str(), format!("{other}\n")) != (section, line.clone()))
+                .map(|(_, line)| line + "\n")
+                .collect();
+            assert_eq!(without.len() + line.len(), text.len(), "{section}.{key} is not said once");
+            assert_ended(&check(&files.write_text(&without)), 2, &[&full_name(section, key), "1 to mend"]);
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_example_can_be_uncommented() {
+    let files = Files::new();
+    let bare = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned();
+    let text: String = example().lines().map(|line| bare(line) + "\n").collect();
+    let file = files.write_text(&text);
+    let shown = run(["config", "show", "--origin", "--config", &file.display().to_string()]);
+    assert_ended(&shown, 0, &[]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(!shown.contains("  # default"), "not every key is said: {shown}");
     for section in SECTIONS.into_iter().chain([&RawIdentity::SPEC]) {
         assert!(text.contains(&heading(section.name)), "{}", section.name);
         for key in section.keys {
-            assert!(
-                text.lines().any(|line| line.trim_start_matches('#').starts_with(&format!("{} = ", key.key))),
-                "{}.{}",
-                section.name,
-                key.key
-            );
+            assert!(shown.lines().any(|line| line.starts_with(&format!("{} = ", key.key))), "{}.{}", section.name, key.key);
         }
     }
 }

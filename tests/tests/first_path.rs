@@ -23,6 +23,7 @@ async fn a_document_goes_through_three_real_processes() {
     let api = Api::new(&cluster, token.as_str());
     documents_are_the_same_at_every_gateway(&api).await;
     the_command_line_goes_there_and_back(&cluster, &token);
+    a_terminal_sees_a_bar_and_a_pipe_sees_data_only(&cluster, &token);
     nobody_sees_the_documents_of_another(&cluster, &api).await;
     the_status_is_one_screen_and_json(&cluster);
 
@@ -134,6 +135,57 @@ fn the_command_line_goes_there_and_back(cluster: &Cluster, token: &str) {
     }
     let nobody = cluster.kluis_as("not-a-token", &["document", "list"]);
     assert!(!nobody.status.success() && nobody.stdout.is_empty(), "{}", said(&nobody));
+}
+
+fn a_terminal_sees_a_bar_and_a_pipe_sees_data_only(cluster: &Cluster, token: &str) {
+    let files = tempfile::tempdir().unwrap();
+    let (from, to) = (files.path().join("it's in.bin"), files.path().join("out.bin"));
+    let body = content(10, 3 << 20);
+    fs::write(&from, &body).unwrap();
+    let (from, to) = (from.display().to_string(), to.display().to_string());
+
+    for resumable in [false, true] {
+        let mut put = vec!["--output", "json", "document", "put", from.as_str()];
+        put.extend(resumable.then_some("--resumable"));
+        let stored = cluster.kluis_on_terminal(token, &put);
+        assert!(stored.status.success(), "{}", said(&stored));
+        assert_full_bar(&stored.stderr, "storing");
+        let doc: Value = serde_json::from_slice(&stored.stdout).unwrap_or_else(|e| panic!("not JSON alone ({e}): {}", said(&stored)));
+        let id = doc["id"].as_str().unwrap();
+
+        let fetched = cluster.kluis_on_terminal(token, &["document", "get", id, "--to", to.as_str()]);
+        assert!(fetched.status.success(), "{}", said(&fetched));
+        assert_full_bar(&fetched.stderr, "fetching");
+        assert_eq!(String::from_utf8_lossy(&fetched.stdout).lines().count(), 1, "{}", said(&fetched));
+        assert!(fs::read(&to).unwrap() == body, "other bytes came back");
+        let shown = cluster.kluis_on_terminal(token, &["document", "get", id, "--to", "-"]);
+        assert_full_bar(&shown.stderr, "fetching");
+        assert!(shown.stdout == body, "standard output has other bytes than the document");
+
+        // No terminal: neither a bar nor anything that drives one.
+        let piped = cluster.kluis_as(token, &["document", "get", id, "--to", "-"]);
+        assert!(piped.status.success() && piped.stdout == body, "{} bytes, {}", piped.stdout.len(), piped.status);
+        assert!(piped.stderr.is_empty(), "{}", piped.stderr.escape_ascii());
+        let again = cluster.kluis_as(token, &put);
+        assert!(again.status.success() && again.stderr.is_empty(), "{}", said(&again));
+        let second: Value = serde_json::from_slice(&again.stdout).unwrap();
+        for id in [id, second["id"].as_str().unwrap()] {
+            assert!(cluster.kluis_as(token, &["document", "delete", id]).status.success());
+        }
+        fs::remove_file(&to).unwrap();
+    }
+}
+
+/// Fails unless a bar of this verb got full on the terminal, and was taken away with a carriage return in the end.
+#[track_caller]
+fn assert_full_bar(terminal: &[u8], verb: &str) {
+    let text = String::from_utf8_lossy(terminal);
+    let full = text
+        .split(['\r', '\n'])
+        .any(|line| line.contains(&format!("{verb} [##############################] 100%")) && line.contains("3.00 MiB of 3.00 MiB"));
+    assert!(full, "no full bar in: {}", terminal.escape_ascii());
+    let last = text.rsplit(['\r', '\n']).find(|line| !line.is_empty()).unwrap_or_default();
+    assert!(!last.contains('#') && text.contains('\u{1b}'), "the bar is left behind: {}", terminal.escape_ascii());
 }
 
 async fn nobody_sees_the_documents_of_another(cluster: &Cluster, api: &Api) {

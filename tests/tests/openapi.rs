@@ -37,7 +37,7 @@ const PAGES: [&str; 3] = ["/", "/v1/docs", "/v1/openapi.json"];
 const METHODS: [&str; 7] = ["get", "head", "post", "put", "patch", "delete", "options"];
 
 fn start() -> Cluster {
-    Cluster::start_with(ClusterOptions { nodes_per_site: 1, disks_per_node: 3, code: "4+5", env: Vec::new() })
+    Cluster::start_with(ClusterOptions { nodes_per_site: 1, disks_per_node: 3, ..ClusterOptions::default() })
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 //! Owns: sessions with the token, and the wire form of a wrap (the same as [`super::file`]'s). Not: the token
 //! itself, which an operator initialises.
 //! Holds: (1) a key that the token would give away (not sensitive, or extractable) is refused; (2) an
-//! HSM that is away makes [`KeyError::Unavailable`], never a refusal that looks like a bad key; (3) calls that
-//! may block run where the environment says, at most [`SESSIONS_MAX`] at a time.
+//! HSM that is away makes [`KeyError::Unavailable`], never a refusal that looks like a bad key, and one that is
+//! back is found again without a restart; (3) calls that may block run where the environment says, at most
+//! [`SESSIONS_MAX`] at a time; (4) no session, handle or slot of a library that was ended is used after it.
 //!
 //! Generations are AES-256 keys with one label, told apart by `CKA_ID` (the number, 4 bytes, big-endian).
 //! The nonce is made here: tokens that insist on their own need another mechanism (AES key wrap with the context
@@ -15,7 +16,8 @@ use std::{
     fs, io,
     io::Read,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, TryLockError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -29,13 +31,26 @@ use cryptoki::{
     types::AuthPin,
 };
 use kluis_chunkstore::env::{Blocking, Entropy};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::Instant,
+};
 use zeroize::Zeroizing;
 
 use super::{KeyError, MasterKey, SecretKey, WrapFormat, file::open_private, random_nonce};
 
 /// Most sessions with the token at a time; HSMs sell them by the dozen.
 pub const SESSIONS_MAX: usize = 8;
+/// Shortest time between two attempts to begin anew with the library: each may cost the HSM a handshake.
+const REOPEN_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a library was ended. Held while one is used, so that it is never ended under anybody: a library is
+/// one thing for the whole process, and gives the numbers of sessions and keys anew when it begins anew.
+static ENDED: RwLock<u64> = RwLock::new(0);
+
+fn in_use() -> RwLockReadGuard<'static, u64> {
+    ENDED.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Where the master key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +68,7 @@ pub struct Pkcs11Config {
 /// A master key in an HSM.
 pub struct Pkcs11MasterKey {
     id: String,
-    token: Arc<Token>,
+    line: Arc<Line>,
     blocking: Arc<dyn Blocking>,
     entropy: Arc<dyn Entropy>,
     permits: Semaphore,
@@ -71,7 +86,8 @@ impl Pkcs11MasterKey {
     /// # Errors
     /// [`KeyError::Exists`] when the label is taken; [`KeyError::Unavailable`]; those of the PIN file.
     pub fn create(config: &Pkcs11Config) -> Result<(), KeyError> {
-        let token = Token::open(config)?;
+        let ended = in_use();
+        let token = Token::open(config, *ended)?;
         if !token.generations()?.is_empty() {
             return Err(KeyError::Exists(format!("key {} of token {}", config.key_label, config.token)));
         }
@@ -83,7 +99,8 @@ impl Pkcs11MasterKey {
     /// # Errors
     /// [`KeyError::NoGeneration`] when there is no key yet; [`KeyError::Unavailable`].
     pub fn rotate(config: &Pkcs11Config) -> Result<u32, KeyError> {
-        let token = Token::open(config)?;
+        let ended = in_use();
+        let token = Token::open(config, *ended)?;
         let newest = *token.generations()?.last().ok_or(KeyError::NoGeneration(1))?;
         let next = newest.checked_add(1).ok_or(KeyError::Malformed("no generation is left"))?;
         token.generate(next)?;
@@ -95,7 +112,8 @@ impl Pkcs11MasterKey {
     /// # Errors
     /// [`KeyError::NoGeneration`]; [`KeyError::Malformed`] for the newest one; [`KeyError::Unavailable`].
     pub fn destroy(config: &Pkcs11Config, generation: u32) -> Result<(), KeyError> {
-        let token = Token::open(config)?;
+        let ended = in_use();
+        let token = Token::open(config, *ended)?;
         if token.generations()?.last() == Some(&generation) {
             return Err(KeyError::Malformed("the newest generation is in use; rotate first"));
         }
@@ -110,26 +128,28 @@ impl Pkcs11MasterKey {
     /// [`KeyError::NoGeneration`] when the token has no such key; [`KeyError::Malformed`] when the token would
     /// give it away; [`KeyError::Unavailable`]; those of the PIN file.
     pub fn open(config: &Pkcs11Config, blocking: Arc<dyn Blocking>, entropy: Arc<dyn Entropy>) -> Result<Self, KeyError> {
-        let token = Token::open(config)?;
+        let ended = in_use();
+        let token = Token::open(config, *ended)?;
         if token.generations()?.is_empty() {
             return Err(KeyError::NoGeneration(1));
         }
+        let current = Mutex::new(Current { token: Arc::new(token), failed: None });
         Ok(Self {
             id: format!("pkcs11:{}/{}", config.token, config.key_label),
-            token: Arc::new(token),
+            line: Arc::new(Line { config: config.clone(), current }),
             blocking,
             entropy,
             permits: Semaphore::new(SESSIONS_MAX),
         })
     }
 
-    async fn run<T: Send + 'static>(&self, job: impl FnOnce(&Token) -> Result<T, KeyError> + Send + 'static) -> Result<T, KeyError> {
+    async fn run<T: Send + 'static>(&self, job: impl Fn(&Token) -> Result<T, KeyError> + Send + 'static) -> Result<T, KeyError> {
         let stopping = || KeyError::Unavailable("the process is stopping".to_owned());
         let permit = self.permits.acquire().await.map_err(|_| stopping())?;
         let (done, result) = oneshot::channel();
-        let token = self.token.clone();
+        let line = self.line.clone();
         self.blocking.run(Box::new(move || {
-            let _ = done.send(job(&token));
+            let _ = done.send(line.run(job));
         }));
         let result = result.await.map_err(|_| stopping())?;
         drop(permit);
@@ -199,6 +219,80 @@ fn unavailable(error: Error) -> KeyError {
     KeyError::Unavailable(error.to_string())
 }
 
+/// The way to the token, and back to it after it was away.
+struct Line {
+    config: Pkcs11Config,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    token: Arc<Token>,
+    /// When the token was last looked for in vain.
+    failed: Option<Instant>,
+}
+
+impl Line {
+    /// Runs `job`, and once more, with the library begun anew, when the token was away: libraries that lost sight
+    /// of a token (SoftHSM among them) do not see it again before.
+    fn run<T>(&self, job: impl Fn(&Token) -> Result<T, KeyError>) -> Result<T, KeyError> {
+        let (lost, why) = {
+            let ended = in_use();
+            let token = self.token(*ended)?;
+            match job(&token) {
+                Err(KeyError::Unavailable(why)) => (token, why),
+                Err(KeyError::NoGeneration(_)) if token.is_bare() => (token, "the token shows no such key any more".to_owned()),
+                other => return other,
+            }
+        };
+        if !Self::begin_anew(&lost) {
+            return Err(KeyError::Unavailable(why));
+        }
+        drop(lost);
+        let ended = in_use();
+        let token = self.token(*ended)?;
+        job(&token)
+    }
+
+    /// The token as the library shows it now.
+    fn token(&self, ended: u64) -> Result<Arc<Token>, KeyError> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.token.ended != ended {
+            if current.failed.is_some_and(|failed| failed.elapsed() < REOPEN_EVERY) {
+                return Err(KeyError::Unavailable("it was looked for in vain a moment ago".to_owned()));
+            }
+            match Token::open(&self.config, ended) {
+                Ok(token) => {
+                    *current = Current { token: Arc::new(token), failed: None };
+                }
+                Err(error) => {
+                    current.failed = Some(Instant::now());
+                    return Err(error);
+                }
+            }
+        }
+        Ok(current.token.clone())
+    }
+
+    /// Ends the library that lost the token, unless somebody did so already; whether the token is worth another look.
+    fn begin_anew(lost: &Token) -> bool {
+        let mut ended = match ENDED.try_write() {
+            Ok(ended) => ended,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Somebody is in the middle of a call: nobody waits for an HSM that may never answer.
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        if *ended != lost.ended {
+            return true;
+        }
+        if lost.since.elapsed() < REOPEN_EVERY {
+            return false;
+        }
+        lost.end();
+        *ended += 1;
+        true
+    }
+}
+
 /// A session with the handles that were looked up in it.
 struct Opened {
     session: Session,
@@ -211,10 +305,14 @@ struct Token {
     pin: AuthPin,
     label: String,
     idle: Mutex<Vec<Opened>>,
+    /// What [`ENDED`] was when it was opened.
+    ended: u64,
+    /// When it was opened.
+    since: Instant,
 }
 
 impl Token {
-    fn open(config: &Pkcs11Config) -> Result<Self, KeyError> {
+    fn open(config: &Pkcs11Config, ended: u64) -> Result<Self, KeyError> {
         if !(1..=64).contains(&config.key_label.chars().count()) || config.key_label.len() > 128 {
             return Err(KeyError::Malformed("the label of a key has 1 to 64 characters"));
         }
@@ -226,7 +324,19 @@ impl Token {
             Err(error) => return Err(unavailable(error)),
         }
         let slot = find_slot(&context, &config.token)?;
-        Ok(Self { context, slot, pin, label: config.key_label.clone(), idle: Mutex::default() })
+        Ok(Self { context, slot, pin, label: config.key_label.clone(), idle: Mutex::default(), ended, since: Instant::now() })
+    }
+
+    /// Ends the library, for the whole process.
+    fn end(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        // One that was not begun cannot be ended: that is an error, and no loss.
+        let _ = self.context.clone().finalize();
+    }
+
+    /// Whether the token shows no generation of the key: one that is away does so, too.
+    fn is_bare(&self) -> bool {
+        !matches!(self.generations(), Ok(found) if !found.is_empty())
     }
 
     /// A new session. Login holds for the whole process, so a second one finds it done.
@@ -341,6 +451,17 @@ impl Token {
         ];
         session.generate_key(&Mechanism::AesKeyGen, &template).map_err(unavailable)?;
         self.find(&session, generation).map(|_| ())
+    }
+}
+
+/// Sessions of a library that was ended are let go of and not closed: their numbers may be those of new ones.
+impl Drop for Token {
+    fn drop(&mut self) {
+        // Whoever ends a library never waits for its users, so asking twice in a thread holds nobody up.
+        if *in_use() != self.ended {
+            let idle = self.idle.get_mut().unwrap_or_else(PoisonError::into_inner);
+            idle.drain(..).for_each(|opened| std::mem::forget(opened.session));
+        }
     }
 }
 

@@ -58,7 +58,11 @@ impl SourceArgs {
     }
 }
 
-fn parse_setting(text: &str) -> Result<(String, String), String> {
+/// A setting as `--set` takes it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if key.contains('.') => Ok((key.to_owned(), value.to_owned())),
         _ => Err("is not of the form section.key=value".to_owned()),

@@ -15,7 +15,7 @@ use std::{
 use clap::{Args, Subcommand};
 use kluis_chunkstore::{code::Code, ids::NodeId};
 
-use super::{Output, json_line, print, sign_in};
+use super::{Output, config::parse_setting, json_line, print, sign_in};
 use crate::{
     config::types::{LogConfig, LogFormat},
     config::units::parse_size,
@@ -68,6 +68,9 @@ struct StartArgs {
     /// Quota of a person's vault, as 1GB
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     quota: Option<u64>,
+    /// A value for the configuration of every node, over the demo's own; may be given several times
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = parse_setting)]
+    set: Vec<(String, String)>,
     /// Goes on in the background and returns when the demo serves
     #[arg(long)]
     detach: bool,
@@ -154,14 +157,22 @@ async fn start(args: StartArgs) -> Result<(), ExitError> {
 /// What the demo is made with: what it was made with before, else what is asked for.
 fn settings(dir: &Path, args: &StartArgs) -> Result<Settings, ExitError> {
     let before = record::settings(dir)?;
-    let usual = Settings { base_port: 7100, nodes_per_site: 3, disks_per_node: 2, code: Code::STANDARD, quota_bytes: 1_000_000_000 };
-    let known = before.unwrap_or(usual);
+    let usual = Settings {
+        base_port: 7100,
+        nodes_per_site: 3,
+        disks_per_node: 2,
+        code: Code::STANDARD,
+        quota_bytes: 1_000_000_000,
+        set: Vec::new(),
+    };
+    let known = before.clone().unwrap_or(usual);
     let asked = Settings {
         base_port: args.base_port.unwrap_or(known.base_port),
         nodes_per_site: args.nodes_per_site.unwrap_or(known.nodes_per_site),
         disks_per_node: args.disks_per_node.unwrap_or(known.disks_per_node),
         code: args.code.unwrap_or(known.code),
         quota_bytes: args.quota.unwrap_or(known.quota_bytes),
+        set: if args.set.is_empty() { known.set } else { args.set.clone() },
     };
     if before.is_some_and(|before| before != asked) {
         return Err(ExitError::refused(
@@ -181,12 +192,15 @@ async fn detach(layout: &Layout) -> Result<(), ExitError> {
     let log = fs::File::create(&path).map_err(|e| ExitError::file("write", &path, &e))?;
     let errors = log.try_clone().map_err(|e| ExitError::file("write", &path, &e))?;
     let program = std::env::current_exe().map_err(|e| ExitError::failed(format!("this program is not to be found: {e}")))?;
-    let Settings { base_port, nodes_per_site, disks_per_node, code, quota_bytes } = layout.settings;
+    let Settings { base_port, nodes_per_site, disks_per_node, code, quota_bytes, set } = &layout.settings;
     let mut command = tokio::process::Command::new(program);
     command.arg("demo").arg("--background").arg("--dir").arg(dir);
     command.args(["--base-port", &base_port.to_string(), "--nodes-per-site", &nodes_per_site.to_string()]);
     command.args(["--disks-per-node", &disks_per_node.to_string(), "--code", &code.to_string()]);
     command.args(["--quota", &format!("{quota_bytes}B")]);
+    for (name, value) in set {
+        command.arg("--set").arg(format!("{name}={value}"));
+    }
     command.stdin(Stdio::null()).stdout(log).stderr(errors);
     let mut child = command.spawn().map_err(|e| ExitError::failed(format!("cannot go to the background: {e}")))?;
     let terminated = tokio::signal::ctrl_c();
@@ -270,6 +284,7 @@ mod tests {
             disks_per_node: None,
             code: None,
             quota: None,
+            set: Vec::new(),
             detach: false,
             background: false,
         }
@@ -284,6 +299,8 @@ mod tests {
         assert_eq!(settings(dir.path(), &args(None)).unwrap(), made);
         assert_eq!(settings(dir.path(), &args(Some(9000))).unwrap(), made);
         assert_eq!(settings(dir.path(), &args(Some(9001))).unwrap_err().exit, Exit::Refused);
+        let other = StartArgs { set: vec![("log.level".into(), "debug".into())], ..args(None) };
+        assert_eq!(settings(dir.path(), &other).unwrap_err().exit, Exit::Refused);
     }
 
     #[test]

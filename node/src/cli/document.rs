@@ -236,6 +236,12 @@ pub fn bar(size: u64, verb: &'static str) -> ProgressBar {
     ProgressBar::new(size).with_style(style.progress_chars("##-")).with_message(verb)
 }
 
+/// Shows a bar full, however short the transfer was, and takes it away: what comes next is the result.
+pub fn finish(bar: &ProgressBar) {
+    bar.finish();
+    bar.finish_and_clear();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

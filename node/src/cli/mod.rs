@@ -201,6 +201,8 @@ mod tests {
             "kluis config show --config f --origin",
             "kluis config example",
             "kluis key create f",
+            "kluis key create --pkcs11-module m --token-label t --pin-file p --key-label k",
+            "kluis demo --dir d --set reconcile.grace=2s --set raft.heartbeat=1s",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split(' ')) {
                 panic!("{line}: {error}");

@@ -7,7 +7,11 @@ use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use kluis_chunkstore::{env::Env, ids::SiteName};
-use kluis_gateway::keys::file::FileMasterKey;
+use kluis_gateway::keys::{
+    KeyError,
+    file::FileMasterKey,
+    pkcs11::{Pkcs11Config, Pkcs11MasterKey},
+};
 use kluis_raft::model::cluster::NodeRole;
 use zeroize::Zeroizing;
 
@@ -41,11 +45,46 @@ pub enum TokenCommand {
 /// `kluis key ...`
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Makes a master key file, to be put on every gateway; never overwrites one
-    Create {
-        /// The file
-        file: PathBuf,
-    },
+    /// Makes a master key, once for all gateways: in a file, or in an HSM; never overwrites one
+    Create(CreateKeyArgs),
+}
+
+/// `kluis key create`
+#[derive(Debug, Args)]
+pub struct CreateKeyArgs {
+    /// The file, to be put on every gateway
+    #[arg(required_unless_present = "pkcs11_module", conflicts_with = "pkcs11_module")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    hsm: HsmArgs,
+}
+
+/// Where in an HSM: the values that `[keys]` of the configuration takes.
+#[derive(Debug, Args)]
+pub struct HsmArgs {
+    /// Library of the HSM (PKCS#11): the key is made there and never leaves it
+    #[arg(long, value_name = "FILE", requires = "token_label", requires = "pin_file", requires = "key_label")]
+    pkcs11_module: Option<PathBuf>,
+    /// Label of its token
+    #[arg(long, value_name = "LABEL", requires = "pkcs11_module")]
+    token_label: Option<String>,
+    /// File with the PIN (mode 0600)
+    #[arg(long, value_name = "FILE", requires = "pkcs11_module")]
+    pin_file: Option<PathBuf>,
+    /// Label of the key
+    #[arg(long, value_name = "LABEL", requires = "pkcs11_module")]
+    key_label: Option<String>,
+}
+
+impl HsmArgs {
+    fn config(&self) -> Option<Pkcs11Config> {
+        Some(Pkcs11Config {
+            module: self.pkcs11_module.clone()?,
+            token: self.token_label.clone()?,
+            pin_file: self.pin_file.clone()?,
+            key_label: self.key_label.clone()?,
+        })
+    }
 }
 
 /// `kluis node join`
@@ -159,13 +198,20 @@ fn read_token(file: &std::path::Path) -> Result<Zeroizing<String>, ExitError> {
 /// Runs `kluis key`.
 ///
 /// # Errors
-/// The file exists or cannot be written.
+/// The key exists, the file cannot be written, or the HSM does not make one.
 pub fn key(command: &KeyCommand) -> Result<(), ExitError> {
-    let KeyCommand::Create { file } = command;
-    let env = crate::assemble::real_env();
-    FileMasterKey::create(file, &*env.entropy).map_err(|e| {
+    let KeyCommand::Create(CreateKeyArgs { file, hsm }) = command;
+    let refused = |e: KeyError| {
         ExitError::refused(format!("no key was made: {e}"), "an existing master key is never overwritten: it opens every document")
-    })?;
+    };
+    if let Some(config) = hsm.config() {
+        Pkcs11MasterKey::create(&config).map_err(refused)?;
+        eprintln!("key {} of token {} is the master key: without it no document opens", config.key_label, config.token);
+        return Ok(());
+    }
+    let file = file.as_ref().ok_or_else(|| ExitError::usage("neither a file nor an HSM is named", ""))?;
+    let env = crate::assemble::real_env();
+    FileMasterKey::create(file, &*env.entropy).map_err(refused)?;
     eprintln!("{} is the master key: keep a copy where no fire or thief finds both", file.display());
     Ok(())
 }

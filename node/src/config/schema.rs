@@ -1,8 +1,9 @@
 //! The keys that a configuration may have: sections, keys, defaults, examples, descriptions.
 //!
 //! Owns: the one list of all keys. Not: reading ([`super::raw`]), meaning ([`super::checked`]).
-//! Holds: a key is listed once, here; the raw structs, the defaults, the example file and the names of
-//! the environment variables are made from it.
+//! Holds: (1) a key is listed once, here; the raw structs, the defaults, the example file and the names of
+//! the environment variables are made from it; (2) a key without a default that the check does not let be absent
+//! says when it is needed.
 
 use super::raw::Entry;
 
@@ -17,6 +18,19 @@ pub struct KeySpec {
     pub default: &'static str,
     /// A value for the example file, as TOML, where there is no default.
     pub example: &'static str,
+    /// Whether somebody has to say it.
+    pub needed: Needed,
+}
+
+/// When a key has to be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    /// Never: it has a default, or may be absent.
+    Never,
+    /// On every node.
+    Always,
+    /// Where the words fit, as in `on a gateway`.
+    Where(&'static str),
 }
 
 /// One section.
@@ -30,11 +44,20 @@ pub struct SectionSpec {
     pub keys: &'static [KeySpec],
 }
 
+macro_rules! needed {
+    () => {
+        Needed::Never
+    };
+    ($needed:expr) => {
+        $needed
+    };
+}
+
 macro_rules! schema {
     ($(
         $(#[doc = $section_doc:literal])*
         $section:ident: $Struct:ident {
-            $( $(#[doc = $doc:literal])* $key:ident: default $default:literal, example $example:literal; )*
+            $( $(#[doc = $doc:literal])* $key:ident: default $default:literal, example $example:literal $(, needed $needed:expr)?; )*
         }
     )*) => {
         $(
@@ -49,7 +72,13 @@ macro_rules! schema {
                 pub const SPEC: SectionSpec = SectionSpec {
                     name: stringify!($section),
                     doc: concat!($($section_doc, "\n"),*),
-                    keys: &[$(KeySpec { key: stringify!($key), doc: concat!($($doc, "\n"),*), default: $default, example: $example }),*],
+                    keys: &[$(KeySpec {
+                        key: stringify!($key),
+                        doc: concat!($($doc, "\n"),*),
+                        default: $default,
+                        example: $example,
+                        needed: needed!($($needed)?),
+                    }),*],
                 };
 
                 /// Where the value of a key is kept.
@@ -73,16 +102,16 @@ schema! {
     /// The node itself. Who it is (its id, site and certificate) was decided when it joined and lies in `identity/`.
     node: RawNode {
         /// Directory of the node: `identity/` (who it is) and `meta/` (its copy of the metadata).
-        dir: default "", example "\"/var/lib/kluis\"";
+        dir: default "", example "\"/var/lib/kluis\"", needed Needed::Always;
         /// Site that the node must be of: a guard against a disk in the wrong machine. Optional.
         site: default "", example "\"dc1\"";
     }
     /// Where the node listens: addresses with ports.
     listen: RawListen {
         /// QUIC (UDP): the other nodes.
-        quic: default "", example "\"192.0.2.11:7000\"";
+        quic: default "", example "\"192.0.2.11:7000\"", needed Needed::Always;
         /// HTTPS for operators (client certificates), health checks and metrics.
-        admin: default "", example "\"192.0.2.11:7001\"";
+        admin: default "", example "\"192.0.2.11:7001\"", needed Needed::Always;
         /// HTTPS for people and programs. Absent: this node is no gateway.
         gateway: default "", example "\"192.0.2.11:443\"";
     }
@@ -96,7 +125,7 @@ schema! {
     /// What people and programs meet. Used when `listen.gateway` is set.
     gateway: RawGateway {
         /// The address that people use, https, without a path.
-        public_url: default "", example "\"https://vault.example.org\"";
+        public_url: default "", example "\"https://vault.example.org\"", needed Needed::Where("on a gateway");
         /// Certificate chain (PEM). Absent, with `key_file`: the node's own certificate of the cluster CA. Reloaded when it changes.
         certificate_file: default "", example "\"/etc/kluis/tls/fullchain.pem\"";
         /// Key of the certificate (PEM, mode 0600).
@@ -111,15 +140,15 @@ schema! {
         /// Where it is: `file` or `pkcs11`.
         master: default "\"file\"", example "";
         /// With `file`: the key file (mode 0600), the same on every gateway.
-        file: default "", example "\"/etc/kluis/master.key\"";
+        file: default "", example "\"/etc/kluis/master.key\"", needed Needed::Where("on a gateway, with `file`");
         /// With `pkcs11`: the library of the device.
-        module: default "", example "\"/usr/lib/softhsm/libsofthsm2.so\"";
+        module: default "", example "\"/usr/lib/softhsm/libsofthsm2.so\"", needed Needed::Where("on a gateway, with `pkcs11`");
         /// With `pkcs11`: the token's label.
-        token_label: default "", example "\"kluis\"";
+        token_label: default "", example "\"kluis\"", needed Needed::Where("on a gateway, with `pkcs11`");
         /// With `pkcs11`: a file with the PIN (mode 0600).
-        pin_file: default "", example "\"/etc/kluis/pin\"";
+        pin_file: default "", example "\"/etc/kluis/pin\"", needed Needed::Where("on a gateway, with `pkcs11`");
         /// With `pkcs11`: the key's label.
-        key_label: default "", example "\"master\"";
+        key_label: default "", example "\"master\"", needed Needed::Where("on a gateway, with `pkcs11`");
     }
     /// How shards are written and read.
     storage: RawStorage {
@@ -187,23 +216,23 @@ schema! {
     /// `[[gateway.identity]]`: an OpenID provider that people sign in with. There may be several.
     identity: RawIdentity {
         /// Name in the path: `/v1/auth/NAME/start`; 1 to 32 of a-z, 0-9 and `-`.
-        name: default "", example "\"itsme\"";
+        name: default "", example "\"itsme\"", needed Needed::Where("for each provider");
         /// The provider's issuer: https; http only on loopback.
-        issuer: default "", example "\"https://idp.example.org/oidc\"";
+        issuer: default "", example "\"https://idp.example.org/oidc\"", needed Needed::Where("for each provider");
         /// Our name at the provider.
-        client_id: default "", example "\"kluis\"";
+        client_id: default "", example "\"kluis\"", needed Needed::Where("for each provider");
         /// Our signing key (PKCS#8 PEM, mode 0600) for `private_key_jwt`.
-        client_key_file: default "", example "\"/etc/kluis/idp-sign.pem\"";
-        /// Our decryption key (PKCS#8 PEM, mode 0600); needed when tokens come encrypted.
-        encryption_key_file: default "", example "\"/etc/kluis/idp-encrypt.pem\"";
+        client_key_file: default "", example "\"/etc/kluis/idp-sign.pem\"", needed Needed::Where("for each provider");
+        /// Our decryption key (PKCS#8 PEM, mode 0600), for tokens that come encrypted.
+        encryption_key_file: default "", example "\"/etc/kluis/idp-encrypt.pem\"", needed Needed::Where("unless `id_token_encryption` is `none`");
         /// Scopes to ask for, `openid` among them.
         scope: default "\"openid profile\"", example "";
         /// Claim that holds the national number.
-        national_number_claim: default "", example "\"http://itsme.services/v2/claim/BENationalNumber\"";
+        national_number_claim: default "", example "\"http://itsme.services/v2/claim/BENationalNumber\"", needed Needed::Where("for each provider");
         /// Claim that holds roles (a notary's). Absent: nobody has one.
         roles_claim: default "", example "\"roles\"";
         /// Strengths of sign-in that are accepted.
-        acr_values: default "", example "[\"http://itsme.services/v2/claim/acr_advanced\"]";
+        acr_values: default "", example "[\"http://itsme.services/v2/claim/acr_advanced\"]", needed Needed::Where("for each provider");
         /// Algorithm of the ID token's signature: `RS256`, `PS256` or `ES256`.
         id_token_alg: default "\"RS256\"", example "";
         /// Encryption of the ID token: `none`, or algorithm and content encryption, as in `RSA-OAEP-256 A256GCM`.

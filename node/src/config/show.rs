@@ -1,28 +1,32 @@
 //! The configuration as text for people: an example file with every key, and what is in force from where.
 //!
 //! Owns: the two renderings. Not: files, flags, checks.
-//! Holds: the example names every key of the schema and, its comments removed, passes the check of forms.
+//! Holds: (1) the example names every key of the schema; as it is printed it passes the check, and so do the forms
+//! of all of it when every key is un-commented; (2) a `#` right before a word stands before a key, never before prose.
 
 use std::path::Path;
 
 use super::{
     Place,
     raw::{RawConfig, SECTIONS},
-    schema::{RawIdentity, SectionSpec},
+    schema::{Needed, RawIdentity, SectionSpec},
 };
 
-/// A file with every key: defaults as comments, the rest with an example value.
+/// A file with every key that serves as it is once the required values are those of the node: what may be
+/// absent is commented out, with its default or, where it has none, an example.
 pub fn example() -> String {
     let mut out = String::from(
         "# kluis.toml: every key of a node's configuration.\n\
-         # A line that begins with `#` and a key shows its default. KLUIS_SECTION_KEY in the environment goes over\n\
-         # this file, `--set section.key=value` over both. Sizes and durations carry their unit.\n",
+         # What is required on every node is set below: make the values those of this node. All else is commented out\n\
+         # and shows its default, or an example where it has none; a key that is required says where. Take away the `#`\n\
+         # right before a key to set it. KLUIS_SECTION_KEY in the environment goes over this file, `--set\n\
+         # section.key=value` over both. Sizes and durations carry their unit.\n",
     );
     for section in SECTIONS {
         out.push_str(&format!("\n#{}\n[{}]\n", section.doc.trim_end().replace('\n', "\n#"), section.name));
         push_keys(&mut out, section);
         if section.name == "gateway" {
-            out.push_str(&format!("\n#{}\n[[gateway.identity]]\n", RawIdentity::SPEC.doc.trim_end()));
+            out.push_str(&format!("\n#{}\n#[[gateway.identity]]\n", RawIdentity::SPEC.doc.trim_end()));
             push_keys(&mut out, &RawIdentity::SPEC);
         }
     }
@@ -34,11 +38,19 @@ fn push_keys(out: &mut String, section: &SectionSpec) {
         for line in key.doc.lines() {
             out.push_str(&format!("#{line}\n"));
         }
-        if key.default.is_empty() {
-            out.push_str(&format!("{} = {}\n", key.key, key.example));
-        } else {
-            out.push_str(&format!("#{} = {}\n", key.key, key.default));
-        }
+        let off = match key.needed {
+            Needed::Always => {
+                out.push_str("# Required.\n");
+                ""
+            }
+            Needed::Where(words) => {
+                out.push_str(&format!("# Required {words}.\n"));
+                "#"
+            }
+            Needed::Never => "#",
+        };
+        let value = if key.default.is_empty() { key.example } else { key.default };
+        out.push_str(&format!("{off}{} = {value}\n", key.key));
     }
 }
 
@@ -71,25 +83,47 @@ pub fn in_force(raw: &RawConfig, file: &Path, origin: bool) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_example_names_every_key_and_has_the_right_forms() {
-        let text = example();
+    /// The example with the `#` right before every key and heading taken away.
+    fn uncommented() -> String {
+        let bare = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned();
+        example().lines().map(|line| bare(line) + "\n").collect()
+    }
+
+    fn read(text: &str) -> RawConfig {
         let mut problems = Vec::new();
         let mut raw = RawConfig::defaults();
-        raw.read_file(&text, &mut problems);
+        raw.read_file(text, &mut problems);
         assert!(problems.is_empty(), "{problems:?}\n{text}");
+        raw
+    }
+
+    #[test]
+    fn the_example_names_every_key_and_has_the_right_forms() {
+        let text = uncommented();
+        let raw = read(&text);
         assert_eq!(raw.identity.len(), 1);
         for section in SECTIONS.into_iter().chain([&RawIdentity::SPEC]) {
             for key in section.keys {
-                assert!(text.contains(&format!("{} = ", key.key)), "{}.{}", section.name, key.key);
+                assert!(text.lines().any(|line| line.starts_with(&format!("{} = ", key.key))), "{}.{}", section.name, key.key);
                 assert!(!key.default.is_empty() || !key.example.is_empty(), "{}.{} has neither default nor example", section.name, key.key);
+                assert!(key.default.is_empty() || key.needed == Needed::Never, "{}.{} has a default and is needed", section.name, key.key);
             }
         }
         for (_, entries) in raw.entries() {
             for (key, entry) in entries {
-                assert!(entry.is_some(), "{key} has a value in the example");
+                assert!(entry.is_some_and(|entry| entry.place != Place::Default), "{key} has a value in the example");
             }
         }
+    }
+
+    #[test]
+    fn as_it_is_printed_only_what_is_required_is_said() {
+        let raw = read(&example());
+        assert!(raw.identity.is_empty());
+        let required = SECTIONS.into_iter().flat_map(|section| section.keys).filter(|key| key.needed == Needed::Always).map(|key| key.key);
+        let entries = raw.entries();
+        let said = entries.iter().flat_map(|(_, entries)| entries).filter(|(_, entry)| entry.is_some_and(|e| e.place != Place::Default));
+        assert_eq!(said.map(|(key, _)| *key).collect::<Vec<_>>(), required.collect::<Vec<_>>());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The shape of a demo: which nodes there are, what they do, where they listen and store.
 //!
-//! Owns: names, ports and directories as a function of five numbers. Not: making any of it.
+//! Owns: names, ports and directories as a function of a few numbers. Not: making any of it.
 //! Holds: (1) pure, so a demo that is started again finds everything where it was; (2) all ports lie in
 //! `base_port .. base_port + 10 * (nodes + 1)`:
 //!
@@ -27,7 +27,7 @@ use crate::exit::ExitError;
 pub const SITES: [&str; 3] = ["dc1", "dc2", "dc3"];
 
 /// What a demo is made with; kept in `DIR/demo-settings.json`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// First port.
@@ -40,6 +40,9 @@ pub struct Settings {
     pub code: Code,
     /// Quota of a vault, in bytes.
     pub quota_bytes: u64,
+    /// What the configuration of every node says besides, as (`section.key`, value).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<(String, String)>,
 }
 
 /// A node to be.
@@ -92,7 +95,7 @@ impl Layout {
     /// # Errors
     /// Too many nodes for the ports, too few disks for the code, or nothing at all.
     pub fn new(dir: &Path, settings: Settings) -> Result<Self, ExitError> {
-        let Settings { base_port, nodes_per_site, disks_per_node, code, quota_bytes: _ } = settings;
+        let Settings { base_port, nodes_per_site, disks_per_node, code, quota_bytes: _, set: _ } = settings;
         if !(1..=20).contains(&nodes_per_site) || !(1..=16).contains(&disks_per_node) {
             return Err(ExitError::usage("a demo has 1 to 20 nodes a site and 1 to 16 disks a node", ""));
         }
@@ -179,7 +182,7 @@ mod tests {
     use super::*;
 
     fn settings(nodes_per_site: u16, disks_per_node: u16, code: Code) -> Settings {
-        Settings { base_port: 7100, nodes_per_site, disks_per_node, code, quota_bytes: 1_000_000_000 }
+        Settings { base_port: 7100, nodes_per_site, disks_per_node, code, quota_bytes: 1_000_000_000, set: Vec::new() }
     }
 
     #[test]
@@ -217,7 +220,7 @@ mod tests {
         let dir = Path::new("/d");
         for bad in [settings(0, 1, Code::SMALL), settings(21, 1, Code::SMALL), settings(1, 2, Code::STANDARD), settings(1, 17, Code::SMALL)]
         {
-            assert_eq!(Layout::new(dir, bad).unwrap_err().exit.code(), 2, "{bad:?}");
+            assert_eq!(Layout::new(dir, bad.clone()).unwrap_err().exit.code(), 2, "{bad:?}");
         }
         let high = Settings { base_port: 65_500, ..settings(3, 2, Code::STANDARD) };
         assert!(Layout::new(dir, high).is_err());

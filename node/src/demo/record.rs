@@ -140,9 +140,16 @@ impl Processes {
 /// # Errors
 /// An unreadable or unwritable file.
 pub fn note_node(dir: &Path, id: NodeId, process: Process) -> Result<(), ExitError> {
+    // Under the lock of the one file the other is changed too: nodes may be started at the same moment.
+    let mut noted = Ok(());
     Processes::change(dir, |processes| {
         processes.nodes.insert(id.to_string(), process);
+        noted = note_in_record(dir, id, process);
     })?;
+    noted
+}
+
+fn note_in_record(dir: &Path, id: NodeId, process: Process) -> Result<(), ExitError> {
     let Some(mut record) = read_json::<DemoRecord>(&demo_file(dir))? else { return Ok(()) };
     for node in record.nodes.iter_mut().filter(|n| n.id == id.to_string()) {
         node.pid = process.pid;

@@ -226,7 +226,24 @@ fn check_member(node: &PlannedNode, output: &Output) -> Result<(), ExitError> {
 }
 
 fn write_config(layout: &Layout, node: &PlannedNode) -> Result<(), ExitError> {
-    record::replace(&node.config(), config(layout, node).as_bytes())
+    let text = with_settings(config(layout, node), &layout.settings.set)?;
+    record::replace(&node.config(), text.as_bytes())
+}
+
+/// A configuration with what the demo was asked to set, over what it says already.
+fn with_settings(text: String, set: &[(String, String)]) -> Result<String, ExitError> {
+    if set.is_empty() {
+        return Ok(text);
+    }
+    let failed = |e: &dyn std::fmt::Display| ExitError::failed(format!("no configuration was made: {e}"));
+    let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| failed(&e))?;
+    for (name, value) in set {
+        let wrong = || ExitError::usage(format!("{name} is not of the form section.key"), "`kluis config example` lists them");
+        let (section, key) = name.split_once('.').ok_or_else(wrong)?;
+        let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        section.as_table_mut().ok_or_else(wrong)?.insert(key.to_owned(), toml::Value::String(value.clone()));
+    }
+    toml::to_string(&table).map_err(|e| failed(&e))
 }
 
 /// The configuration of a node.
@@ -304,7 +321,14 @@ mod tests {
     #[test]
     fn the_written_configurations_pass_the_check() {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings { base_port: 7100, nodes_per_site: 3, disks_per_node: 2, code: Code::STANDARD, quota_bytes: 1_000_000_000 };
+        let settings = Settings {
+            base_port: 7100,
+            nodes_per_site: 3,
+            disks_per_node: 2,
+            code: Code::STANDARD,
+            quota_bytes: 1_000_000_000,
+            set: Vec::new(),
+        };
         let layout = Layout::new(dir.path(), settings).unwrap();
         fs::create_dir_all(dir.path().join("keys")).unwrap();
         for name in ["master", SIGN_KEY, ENCRYPT_KEY] {
@@ -327,9 +351,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_goes_over_what_is_there_and_leaves_the_rest() {
+        let set = [("reconcile.grace", "2s"), ("disks.weight", "7")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let text = "[disks]\nweight = 1\n[gateway]\npublic_url = \"x\"\n[[gateway.identity]]\nname = \"i\"\n".to_owned();
+        let config: toml::Table = with_settings(text.clone(), &set).unwrap().parse().unwrap();
+        assert_eq!(config["reconcile"]["grace"].as_str(), Some("2s"));
+        assert_eq!(config["disks"]["weight"].as_str(), Some("7"));
+        assert_eq!(config["gateway"]["identity"][0]["name"].as_str(), Some("i"));
+        assert_eq!(config["gateway"]["public_url"].as_str(), Some("x"), "what is beside a list of tables stays there");
+        assert_eq!(with_settings(text.clone(), &[]).unwrap(), text);
+        assert_eq!(with_settings(text, &[("weight".to_owned(), "7".to_owned())]).unwrap_err().exit.code(), 2);
+    }
+
+    #[test]
     fn a_member_with_another_id_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings { base_port: 7100, nodes_per_site: 1, disks_per_node: 3, code: Code::STANDARD, quota_bytes: 1_000_000_000 };
+        let settings = Settings {
+            base_port: 7100,
+            nodes_per_site: 1,
+            disks_per_node: 3,
+            code: Code::STANDARD,
+            quota_bytes: 1_000_000_000,
+            set: Vec::new(),
+        };
         let layout = Layout::new(dir.path(), settings).unwrap();
         // The form that `--output json` prints is the form that is read here.
         let member = Member {

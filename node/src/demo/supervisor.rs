@@ -328,6 +328,7 @@ mod tests {
             disks_per_node: 3,
             code: Code::STANDARD,
             quota_bytes: 1_000_000_000,
+            set: Vec::new(),
         };
         let Ok(layout) = Layout::new(dir.path(), settings) else { return };
         let error = check_ports(&layout).unwrap_err();

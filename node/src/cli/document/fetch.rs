@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Document, bar,
+    Document, bar, finish,
     gateways::{ATTEMPTS_MAX, Attempt, Gateways, judge},
 };
 use crate::{admin_client::cause, exit::ExitError};
@@ -99,7 +99,7 @@ async fn receive(gateways: &Gateways, document: &Document, sink: &mut Sink) -> R
                     bar.set_position(received);
                 }
                 Ok(Ok(None)) if received == document.size => {
-                    bar.finish_and_clear();
+                    finish(&bar);
                     return compare(document, digest);
                 }
                 Ok(Ok(None)) => break "the connection was closed".to_owned(),

@@ -28,7 +28,7 @@ use tokio::{
 use tokio_util::io::ReaderStream;
 
 use super::{
-    Document, PutArgs, bar,
+    Document, PutArgs, bar, finish,
     gateways::{Attempt, Gateways, decode, judge},
     newest,
 };
@@ -76,7 +76,7 @@ pub async fn put(gateways: &Gateways, args: &PutArgs) -> Result<Document, ExitEr
     let key = hex::encode(crate::assemble::real_env().random_id());
     let upload = Upload { path, name, media_type: &args.media_type, size, key, sha256, bar: bar(size, "storing") };
     let (document, sent) = if args.resumable { in_pieces(gateways, &upload).await? } else { at_once(gateways, &upload).await? };
-    upload.bar.finish_and_clear();
+    finish(&upload.bar);
     let own = match sent.or(upload.sha256) {
         Some(own) => own,
         None => hash_file(path, size).await?,
