@@ -40,6 +40,8 @@ use crate::{
 };
 
 mod driver;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod log_store;
 pub mod membership;
