@@ -62,7 +62,7 @@ fn seed(until: Until) -> u64 {
 fn fuzz_target(name: &str) {
     let target = fuzz::find(name).expect("the target exists");
     if let Some(file) = env::var_os("KLUIS_FUZZ_INPUT") {
-        let input = fs::read(&file).expect("KLUIS_FUZZ_INPUT can be read");
+        let input = fs::read(file).expect("KLUIS_FUZZ_INPUT can be read");
         let (accepted, peak_bytes) = engine::try_one(target, &input).unwrap_or_else(|finding| fail(target, &finding));
         println!("{name}: {} bytes, accepted: {accepted}, {peak_bytes} bytes of memory", input.len());
         return;

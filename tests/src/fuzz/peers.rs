@@ -154,8 +154,8 @@ fn identity_files(data: &[u8]) -> bool {
     let mut part = || parts.next().unwrap_or_default();
     let (certificate, key, authority) = (part(), part(), part());
     let identity = NodeIdentity::from_pem(certificate, key, authority).is_ok();
-    let request = text(data);
-    identity | check_requests(&[&*request]).is_ok()
+    let request = text(data).into_owned();
+    identity | check_requests(&[request.as_str()]).is_ok()
 }
 
 /// Code, shape and lengths from the first bytes, content from the rest.
