@@ -164,7 +164,7 @@ pub fn run(target: &Target, seed: u64, until: Until, trace: Option<&Path>) -> Re
 fn change(data: &mut Vec<u8>, random: &mut Random, words: &[Vec<u8>], pool: &[Vec<u8>]) {
     let at = random.below(data.len());
     match random.below(11) {
-        0 => set(data, at, |byte, random| byte ^ (1 << random.below(8)), random),
+        0 => set(data, at, |byte, random| byte ^ (1u8 << random.below(8)), random),
         1 => set(data, at, |_, random| random.one_of(&[0, 1, 0x20, 0x7f, 0x80, 0xff]).copied().unwrap_or(0), random),
         2 => set(data, at, |_, random| random.byte(), random),
         3 => data.truncate(random.below(data.len() + 1)),
