@@ -12,11 +12,15 @@ NODES ?= 3
 DISKS ?= 2
 CODE ?= 4+5
 
+# Fuzzing: minutes in all, and one target (tests/tests/fuzz.rs lists them) instead of all in turn.
+MINUTES ?= 10
+TARGET ?=
+
 # The lock file is part of a change: no command alters it on the way.
 CARGO := . deploy/env.sh && cargo
 LOCKED := --locked
 
-.PHONY: help setup build demo demo-stop check test fmt fmt-check clippy pure doc nextest doctest sim bench deny
+.PHONY: help setup build demo demo-stop check test fmt fmt-check clippy pure doc nextest doctest sim bench fuzz deny
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -80,6 +84,32 @@ bench: ## Measured rates against the limits of this machine, into bench/results/
 	mkdir -p bench/results
 	. deploy/env.sh && "$$CARGO_TARGET_DIR/release/kluis-bench" --binary "$$CARGO_TARGET_DIR/release/kluis" \
 	    --out "bench/results/$$(date -u +%Y-%m-%d)-$$(git rev-parse --short HEAD).json" $(BENCH_ARGS)
+
+# With cargo-fuzz and a nightly compiler each target runs under libFuzzer, from the seeds and what earlier sessions
+# found; else the engine of `make test` goes on for as long. No sanitizer: the code under test is safe Rust, and
+# RocksDB would have to be built with it.
+fuzz: ## Feeds every parser with changed inputs for MINUTES=10 in all, or one of them with TARGET=name
+	@deploy/setup.sh build
+	@. deploy/env.sh; \
+	if cargo +nightly fuzz --version >/dev/null 2>&1; then \
+	    cargo test $(LOCKED) -p kluis-tests --test fuzz -- --exact seeds_are_written_as_corpora every_target_has_its_test_and_takes_a_seed; \
+	    cp Cargo.lock tests/fuzz/Cargo.lock; \
+	    own="$$CARGO_TARGET_DIR/tmp/fuzz"; mkdir -p "$$own/findings"; \
+	    cat tests/fuzz/dictionaries/*.dict > "$$own/words.dict"; \
+	    targets="$(TARGET)"; [ -n "$$targets" ] || targets="$$(ls "$$own/corpus")"; \
+	    seconds=$$(( $(MINUTES) * 60 / $$(wc -w <<<"$$targets") )); [ "$$seconds" -gt 0 ] || seconds=1; \
+	    for target in $$targets; do \
+	        [ -d "$$own/corpus/$$target" ] || { echo "fuzz: $$target is no target: tests/tests/fuzz.rs lists them"; exit 2; }; \
+	        echo "fuzz: $$target for $$seconds s"; \
+	        KLUIS_FUZZ_TARGET="$$target" cargo +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none any "$$own/corpus/$$target" -- \
+	            -max_total_time="$$seconds" -max_len=65536 -rss_limit_mb=1024 -dict="$$own/words.dict" -artifact_prefix="$$own/findings/$$target-"; \
+	    done; \
+	else \
+	    echo 'fuzz: there is no cargo-fuzz with a nightly compiler here (cargo install --locked cargo-fuzz, rustup toolchain install nightly)'; \
+	    echo 'fuzz: so the engine of make test goes on instead; it is not guided by coverage'; \
+	    KLUIS_FUZZ_MINUTES="$(MINUTES)" KLUIS_FUZZ_TARGET="$(TARGET)" \
+	        cargo test $(LOCKED) -p kluis-tests --test fuzz -- --test-threads 1 --show-output $(if $(TARGET),--exact $(TARGET)); \
+	fi
 
 # Its advisory database cannot be fetched everywhere, so licences, bans and sources are checked, offline.
 deny: ## Licences and bans of dependencies, if cargo-deny is installed

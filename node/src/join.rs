@@ -135,6 +135,11 @@ pub fn request_hash(secret: &str) -> Option<TokenHash> {
     (bytes.len() == 32).then(|| hash_of(&bytes))
 }
 
+/// Whether a text has the form of a join token. Only the cluster knows whether it is good.
+pub fn is_token(text: &str) -> bool {
+    parse_token(text).is_some()
+}
+
 fn parse_token(text: &str) -> Option<TokenContent> {
     if text.len() > TOKEN_TEXT_MAX {
         return None;

@@ -1,18 +1,20 @@
-//! What the tests of promises share: a real cluster of processes, a client of it, and load on it.
+//! What the tests of promises share: a real cluster of processes, a client of it, and load on it; and the fuzz
+//! targets.
 //!
 //! Reading order: [`cluster`] (processes), [`api`] (one person's documents), [`load`] (many of them at
-//! once), [`program`] (single commands), [`ports`] (where clusters listen); and, apart from them, [`sim`]: the
-//! whole cluster in one process from one seed.
+//! once), [`program`] (single commands), [`ports`] (where clusters listen); apart from these, [`fuzz`] (every
+//! parser as a function of bytes) and [`sim`] (the whole cluster in one process from one seed).
 //!
 //! Owns: starting, breaking and observing clusters from outside, as an operator would. Not: any promise
 //! (`tests/tests/`, one a file).
-//! Holds: (1) but for [`sim`], nothing here knows the inside of a process: what is seen is what commands, files and
-//! metrics tell; (2) a wait ends because a condition holds; its limit only ends a test that hangs.
+//! Holds: (1) but for [`fuzz`] and [`sim`], nothing here knows the inside of a process: what is seen is what commands,
+//! files and metrics tell; (2) a wait ends because a condition holds; its limit only ends a test that hangs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod api;
 pub mod cluster;
+pub mod fuzz;
 pub mod load;
 pub mod ports;
 pub mod program;

@@ -28,6 +28,8 @@ const IMPORTS: [(&str, &[&str]); 4] = [
     ("kluis-gateway", &["kluis-chunkstore", "kluis-raft"]),
     ("kluis-node", &["kluis-chunkstore", "kluis-raft", "kluis-gateway"]),
 ];
+/// What the fuzz crate may depend on: it stands outside the workspace, so nothing else looks at it.
+const FUZZ_DEPENDENCIES: [&str; 2] = ["kluis-tests", "libfuzzer-sys"];
 /// Packages that turn features of the others on: the roof, and what tests the whole.
 const MAY_TURN_FEATURES_ON: [&str; 3] = ["kluis-node", "kluis-tests", "kluis-bench"];
 /// Lines from which on a file probably holds two ideas.
@@ -145,6 +147,22 @@ fn only_the_roof_turns_features_on() {
         }
     }
     assert_none(&broken, "below the roof everything is pure until node turns disk, net or consensus on:");
+}
+
+#[test]
+fn the_fuzz_crate_is_only_a_way_in() {
+    let inside: Vec<String> = files().into_iter().filter_map(|name| name.strip_prefix("tests/fuzz/").map(str::to_owned)).collect();
+    assert!(inside.len() > 2, "only {} files were found: the search is broken", inside.len());
+    let foreign: Vec<String> = inside
+        .into_iter()
+        .filter(|name| !matches!(name.as_str(), "Cargo.toml" | "fuzz_targets/any.rs"))
+        .filter(|name| !(name.starts_with("dictionaries/") && name.ends_with(".dict")))
+        .collect();
+    assert_none(&foreign, "targets, seeds and properties are in tests/src/fuzz; corpora and findings in the target directory:");
+    let manifest: toml::Table = fs::read_to_string(root().join("tests/fuzz/Cargo.toml")).unwrap().parse().unwrap();
+    let dependencies: Vec<&str> = manifest["dependencies"].as_table().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(dependencies, FUZZ_DEPENDENCIES);
+    assert!(manifest.contains_key("workspace"), "it must be its own workspace: building Kluis needs no libFuzzer");
 }
 
 #[test]

@@ -124,7 +124,7 @@ pub(crate) fn read(env: &Env, dir: &Path, disk: DiskId) -> Read {
     }
 }
 
-fn decode(file: &dyn File, disk: DiskId) -> io::Result<Checkpoint> {
+pub(super) fn decode(file: &dyn File, disk: DiskId) -> io::Result<Checkpoint> {
     let file_bytes = file.len()?;
     let bad = |error: FormatError| io::Error::new(io::ErrorKind::InvalidData, error);
     let part = |offset: u64, bytes: usize| -> io::Result<Vec<u8>> {

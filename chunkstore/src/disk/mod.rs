@@ -16,6 +16,8 @@ mod checkpoint;
 mod compact;
 mod error;
 pub mod fault;
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod open;
 mod reader;

@@ -141,7 +141,7 @@ pub async fn create(
     let content_type = field(&headers, &header::CONTENT_TYPE)?.map(|t| t.split(';').next().unwrap_or_default().trim());
     let (wanted, piece) = if is_tus {
         check_version(&headers)?;
-        let wanted = from_tus(&gateway, &headers)?;
+        let wanted = from_tus(&headers, gateway.limits().body_max_bytes)?;
         match content_type {
             Some(t) if t.eq_ignore_ascii_case(PIECE) => (wanted, Some(body)),
             _ => (wanted, None),
@@ -261,7 +261,17 @@ async fn append(
     task.await.map_err(Problem::internal)?
 }
 
-fn from_tus(gateway: &Gateway, headers: &HeaderMap) -> Result<Wanted, Problem> {
+/// The length that the head of a creation by tus announces, once all of that head is right. The part of
+/// [`create`] that needs no gateway.
+///
+/// # Errors
+/// 400, 412, 413, 415: as [`create`].
+pub fn tus_length(headers: &HeaderMap, body_max_bytes: u64) -> Result<u64, Problem> {
+    check_version(headers)?;
+    from_tus(headers, body_max_bytes).map(|wanted| wanted.length)
+}
+
+fn from_tus(headers: &HeaderMap, body_max_bytes: u64) -> Result<Wanted, Problem> {
     if headers.contains_key(&UPLOAD_DEFER_LENGTH) || headers.contains_key(&UPLOAD_CONCAT) {
         return Err(Problem::new(Code::BadHeader, "Upload-Defer-Length and Upload-Concat are not taken: send Upload-Length"));
     }
@@ -275,7 +285,7 @@ fn from_tus(gateway: &Gateway, headers: &HeaderMap) -> Result<Wanted, Problem> {
         Some(bytes) => std::str::from_utf8(bytes).map_err(|_| BadName::MediaType).and_then(MediaType::new).map_err(bad_media_type)?,
         None => MediaType::unknown(),
     };
-    let announced = announced(headers, gateway.limits().body_max_bytes)?;
+    let announced = announced(headers, body_max_bytes)?;
     // A Content-Digest speaks of this request's body, which is only a piece: the Repr-Digest speaks of the whole.
     let sha256 = if headers.contains_key(&REPR_DIGEST) { announced.sha256 } else { None };
     Ok(Wanted { label: Label { name: DocumentName::from_bytes(name).map_err(bad_name)?, media_type }, length, sha256 })

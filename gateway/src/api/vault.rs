@@ -59,7 +59,12 @@ impl OpenVault {
     pub async fn open(gateway: &Gateway, read: Arc<dyn Read>, vault: VaultId) -> Result<Self, Problem> {
         let record = view::vault(&*read, vault)?.ok_or_else(|| Problem::plain(Code::NotFound))?;
         let key = gateway.keys.vault_key(vault, &record.keys).await?;
-        Ok(Self { record, key })
+        Ok(Self::with_key(record, key))
+    }
+
+    /// A vault whose key is at hand already.
+    pub fn with_key(record: Vault, key: Arc<VaultKey>) -> Self {
+        Self { record, key }
     }
 
     /// Its id.

@@ -32,6 +32,8 @@ use crate::keys::{LookupKey, SecretKey};
 
 mod attempt;
 mod claims;
+#[doc(hidden)]
+pub mod fuzzing;
 mod provider;
 
 pub use attempt::{ATTEMPT_LIFETIME_MS, CLEAR_LOGIN_COOKIE, LOGIN_COOKIE};

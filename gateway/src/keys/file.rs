@@ -130,13 +130,13 @@ impl MasterKey for FileMasterKey {
     }
 }
 
-struct Content {
+pub(super) struct Content {
     id: String,
     generations: Vec<(u32, SecretKey)>,
 }
 
 impl Content {
-    fn render(&self) -> Zeroizing<String> {
+    pub(super) fn render(&self) -> Zeroizing<String> {
         // Sized from the start: growing would leave copies of keys behind.
         let mut text = Zeroizing::new(String::with_capacity(128 + 80 * self.generations.len()));
         text.push_str(HEAD);
@@ -153,7 +153,7 @@ impl Content {
         text
     }
 
-    fn parse(text: &str) -> Result<Self, KeyError> {
+    pub(super) fn parse(text: &str) -> Result<Self, KeyError> {
         let bad = || KeyError::Malformed("not a master key file: see its three kinds of lines in the manual");
         let mut lines = text.lines();
         if lines.next() != Some(HEAD) {

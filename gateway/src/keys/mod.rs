@@ -22,6 +22,8 @@ use kluis_chunkstore::env::Entropy;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod pkcs11;
 pub mod vault_key;
 

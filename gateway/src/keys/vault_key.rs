@@ -48,7 +48,7 @@ impl std::fmt::Debug for VaultKey {
 }
 
 impl VaultKey {
-    fn new(key: &SecretKey) -> Result<Self, KeyError> {
+    pub(super) fn new(key: &SecretKey) -> Result<Self, KeyError> {
         let text_nonces = derive(key, TEXT_NONCE_CONTEXT)?;
         Ok(Self {
             documents: derive(key, DOCUMENT_KEY_CONTEXT)?,
@@ -282,7 +282,7 @@ fn vault_context(vault: VaultId) -> Vec<u8> {
 }
 
 /// For each wrap: length of the master's name (1 byte), name, length of the wrap (2 bytes), wrap.
-fn render_wraps(wraps: &[WrappedKey]) -> Result<Sealed, KeyError> {
+pub(super) fn render_wraps(wraps: &[WrappedKey]) -> Result<Sealed, KeyError> {
     let too_long = |_| KeyError::Malformed("the name of a master key has at most 255 bytes");
     let mut out = Vec::new();
     for wrap in wraps {
@@ -294,7 +294,7 @@ fn render_wraps(wraps: &[WrappedKey]) -> Result<Sealed, KeyError> {
     Ok(Sealed(out))
 }
 
-fn parse_wraps(sealed: &Sealed) -> Result<Vec<WrappedKey>, KeyError> {
+pub(super) fn parse_wraps(sealed: &Sealed) -> Result<Vec<WrappedKey>, KeyError> {
     let bad = || KeyError::Malformed("not a wrapped look-up key");
     let mut rest = sealed.0.as_slice();
     let mut wraps = Vec::new();

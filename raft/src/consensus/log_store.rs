@@ -69,7 +69,7 @@ fn load_meta<T: DeserializeOwned>(store: &ReplicaStore, key: &[u8]) -> Result<Op
     store.meta(key)?.map(|bytes| decode_meta(key, &bytes)).transpose()
 }
 
-fn encode_entry(entry: &LogEntry) -> Result<Vec<u8>, StoreError> {
+pub(super) fn encode_entry(entry: &LogEntry) -> Result<Vec<u8>, StoreError> {
     let mut value = postcard::to_extend(entry, vec![0; 9]).map_err(|e| StoreError::Io(format!("encoding a log entry: {e}")))?;
     let sum = xxh3_64(value.get(9..).unwrap_or_default());
     if let Some(head) = value.first_chunk_mut::<9>() {
@@ -79,7 +79,7 @@ fn encode_entry(entry: &LogEntry) -> Result<Vec<u8>, StoreError> {
     Ok(value)
 }
 
-fn decode_entry(key: &[u8], value: &[u8]) -> Result<LogEntry, StoreError> {
+pub(super) fn decode_entry(key: &[u8], value: &[u8]) -> Result<LogEntry, StoreError> {
     let damaged = |why: &str| StoreError::Damaged { key: format!("log/{}", hex::encode(key)), why: why.into() };
     let index = u64::from_be_bytes(key.try_into().map_err(|_| damaged("the key is no index"))?);
     let (head, body) = value.split_first_chunk::<9>().ok_or_else(|| damaged("cut off"))?;

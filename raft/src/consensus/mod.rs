@@ -41,6 +41,8 @@ use crate::{
 
 mod driver;
 mod file_io;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod log_store;
 pub mod membership;

@@ -56,7 +56,7 @@ type Built = (SnapshotMeta, SnapshotFile);
 
 /// The current snapshot, as stored in `meta`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct SnapshotRecord {
+pub(super) struct SnapshotRecord {
     name: String,
     meta: SnapshotMeta,
     len: u64,

@@ -25,7 +25,7 @@ pub const ATTEMPT_LIFETIME_MS: u64 = 10 * 60 * 1000;
 /// Header value that removes the cookie.
 pub const CLEAR_LOGIN_COOKIE: &str = "__Host-kluis-login=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0";
 
-const STATE_AAD: &[u8] = b"kluis login state v1";
+pub(super) const STATE_AAD: &[u8] = b"kluis login state v1";
 const COOKIE_LABEL: &[u8] = b"kluis login cookie v1";
 const FORMAT: u8 = 1;
 const STATE_TEXT_MAX: usize = 1024;

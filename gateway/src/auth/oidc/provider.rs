@@ -53,7 +53,7 @@ struct RawDiscovery {
 
 impl Discovery {
     /// The document in `body`; `None` when it is malformed or sends us over plain http.
-    fn parse(body: &[u8]) -> Option<Self> {
+    pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let raw: RawDiscovery = serde_json::from_slice(body).ok()?;
         let url = |text: &str| Url::parse(text).ok().filter(is_private_enough);
         let optional = |text: Option<&str>| text.map_or(Some(None), |text| url(text).map(Some));

@@ -229,10 +229,15 @@ pub async fn judge(answer: reqwest::Result<Response>) -> Attempt<Response> {
     let wait = answer.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     let wait = Duration::from_secs(wait.unwrap_or(0)).min(Duration::from_secs(10));
     let body = bounded(answer).await.unwrap_or_default();
-    let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
-    let again = is_passing(status, &problem.code);
-    let error = refusal(status, problem);
+    let (error, again) = judge_refusal(status, &body);
     if again { Attempt::Again(error, wait) } else { Attempt::Stop(error) }
+}
+
+/// What a refusal with this body says to a person, and whether the same request may be tried again.
+pub fn judge_refusal(status: StatusCode, body: &[u8]) -> (ExitError, bool) {
+    let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+    let again = is_passing(status, &problem.code);
+    (refusal(status, problem), again)
 }
 
 /// Whether the same request may be answered otherwise in a moment.
