@@ -4,6 +4,8 @@
 //! Holds: (1) a failing seed is printed with the command that repeats it; (2) a set of seeds that never reached a
 //! state that it must reach has failed, whatever else it found.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::process::{Command, Output};
 
 use kluis_tests::sim::run::Report;

@@ -95,6 +95,8 @@ fn units(data: &[u8]) -> bool {
 
 fn join_token_seeds() -> Vec<Vec<u8>> {
     let env = Env {
+        databases: Arc::new(kluis_chunkstore::database::NoDatabases),
+        probe: Arc::new(kluis_chunkstore::env::NoProbe),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(Fixed),
         files: Arc::new(SystemFiles::default()),
