@@ -174,19 +174,59 @@ impl fmt::Debug for SiteName {
     }
 }
 
-/// A chunk: one sealed piece of a blob. Ordered by blob, then index.
+/// A chunk: one sealed piece of a blob, of one content for ever. Ordered by blob, then index.
+///
+/// | bits of the index | field |
+/// |---|---|
+/// | 31 | 1 = the unfinished tail of a resumable upload; the other bits are its random number |
+/// | 20 to 30 | attempt of the upload that wrote it, from 0 |
+/// | 0 to 19 | position in the blob, from 0 |
+///
+/// What keeps a chunk apart from others (the keys of its shards, its places, its own key, nonce and associated
+/// data) is made of the index, so what two attempts wrote at one position never meets (DECISIONS 0017).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChunkId {
     /// The blob that the chunk is a piece of.
     pub blob: BlobId,
-    /// Position in the blob, from 0. Indices from [`ChunkId::TAIL_BASE`] up hold the unfinished tail
-    /// of a resumable upload and are never part of a committed version.
+    /// See the table above. Made by [`ChunkId::of`] and [`ChunkId::tail`] only; written out where bytes are decoded.
     pub index: u32,
 }
 
 impl ChunkId {
-    /// First index of the space for unfinished tails (see `gateway::upload`).
+    /// First index of the space for unfinished tails, which are never part of a committed version.
     pub const TAIL_BASE: u32 = 0x8000_0000;
+    /// Positions of a blob: every position is below this.
+    pub const POSITIONS: u32 = 1 << 20;
+    /// Attempts of an upload: every attempt is below this.
+    pub const ATTEMPTS: u32 = Self::TAIL_BASE / Self::POSITIONS;
+
+    /// The chunk that attempt `attempt` of an upload writes at `position`; `None` when there is no such position
+    /// or attempt.
+    pub fn of(blob: BlobId, attempt: u32, position: u32) -> Option<Self> {
+        let exists = attempt < Self::ATTEMPTS && position < Self::POSITIONS;
+        exists.then(|| Self { blob, index: attempt * Self::POSITIONS + position })
+    }
+
+    /// An unfinished tail of which the low 31 bits of `number` are the number. Each tail gets a random one, so that
+    /// the tail that metadata names is never overwritten by one that a crash keeps from being named.
+    pub fn tail(blob: BlobId, number: u32) -> Self {
+        Self { blob, index: Self::TAIL_BASE | number }
+    }
+
+    /// Position in the blob; `None` for a tail.
+    pub fn position(self) -> Option<u32> {
+        Self::position_of(self.index)
+    }
+
+    /// The position that is in an index; `None` for that of a tail.
+    pub fn position_of(index: u32) -> Option<u32> {
+        (index < Self::TAIL_BASE).then_some(index % Self::POSITIONS)
+    }
+
+    /// The attempt that wrote it; `None` for a tail.
+    pub fn attempt(self) -> Option<u32> {
+        (self.index < Self::TAIL_BASE).then_some(self.index / Self::POSITIONS)
+    }
 }
 
 impl fmt::Display for ChunkId {
@@ -226,5 +266,29 @@ mod tests {
             assert!(bad.parse::<SiteName>().is_err(), "{bad}");
         }
         assert_eq!("dc-1".parse::<SiteName>().unwrap().as_str(), "dc-1");
+    }
+
+    #[test]
+    fn each_attempt_and_position_has_a_chunk_of_its_own() {
+        let blob = BlobId(1);
+        let ends = |end: u32| [0, 1, end / 2, end - 1];
+        let mut seen = std::collections::BTreeSet::new();
+        for attempt in ends(ChunkId::ATTEMPTS) {
+            for position in ends(ChunkId::POSITIONS) {
+                let chunk = ChunkId::of(blob, attempt, position).unwrap();
+                assert_eq!((chunk.attempt(), chunk.position()), (Some(attempt), Some(position)));
+                assert!(seen.insert(chunk));
+            }
+        }
+        // What was written before there were attempts is what the first one writes.
+        assert_eq!(ChunkId::of(blob, 0, 7), Some(ChunkId { blob, index: 7 }));
+        assert_eq!(ChunkId::of(blob, ChunkId::ATTEMPTS, 0), None);
+        assert_eq!(ChunkId::of(blob, 0, ChunkId::POSITIONS), None);
+        for number in [0, 7, ChunkId::TAIL_BASE, u32::MAX] {
+            let tail = ChunkId::tail(blob, number);
+            assert_eq!((tail.position(), tail.attempt()), (None, None));
+            assert_eq!(ChunkId::tail(blob, tail.index), tail);
+            assert!(!seen.contains(&tail));
+        }
     }
 }

@@ -152,7 +152,7 @@ pub enum PeerRequest {
     Suspect {
         /// The blob.
         blob: BlobId,
-        /// The chunk.
+        /// The index of the chunk's id.
         index: u32,
     },
     /// A call of the metadata group; the body is its message.

@@ -75,7 +75,7 @@ pub trait DocumentBytes: Send + Sync {
     /// checksum, decoded. `layouts` says where they may lie.
     async fn fetch_chunk(&self, chunk: ChunkId, code: Code, layouts: &[BlobLayout], sealed_len: usize) -> Result<Bytes, BytesError>;
 
-    /// Says that a chunk of `blob` failed to open though its shards were whole, or that shards were
-    /// missing: reconcile looks at it. Best effort.
+    /// Says that the chunk of this index (of its id) of `blob` failed to open though its shards were whole, or that
+    /// shards were missing: reconcile looks at it. Best effort.
     async fn report_suspect(&self, blob: &Blob, index: u32);
 }

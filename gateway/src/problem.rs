@@ -80,7 +80,7 @@ codes! {
     RequestInFlight = "request_in_flight", 409, "The first request with this Idempotency-Key is still running", "Wait and repeat the request.";
     OffsetMismatch = "offset_mismatch", 409, "The offset is not where the upload stands", "Ask with HEAD where the upload stands, and go on from there.";
     UploadBusy = "upload_busy", 409, "Another request is writing to this upload", "Wait until it ends, or send it again later.";
-    UploadRestart = "upload_restart", 409, "The upload met too many failures", "Start the upload again.";
+    UploadRestart = "upload_restart", 409, "The upload met too many failures", "Begin a new upload.";
     Conflict = "conflict", 409, "The thing changed meanwhile", "Read it again and repeat the request.";
     DocumentGone = "document_gone", 410, "The document was deleted", "It cannot be brought back.";
     PreconditionFailed = "precondition_failed", 412, "The thing changed since you read it", "Read it again and send its new ETag.";
@@ -252,7 +252,7 @@ impl From<Refusal> for Problem {
             Refusal::OffsetMismatch { .. } => Code::OffsetMismatch,
             Refusal::LengthMismatch { .. } => Code::LengthMismatch,
             Refusal::DigestMismatch => Code::DigestMismatch,
-            Refusal::TooManyLayouts => Code::UploadRestart,
+            Refusal::TooManyLayouts | Refusal::TooManyAttempts => Code::UploadRestart,
             Refusal::ReducedRefused => Code::WriteUnavailable,
             Refusal::RevisionMismatch { .. } => Code::PreconditionFailed,
             Refusal::IdempotencyMismatch => Code::IdempotencyKeyReused,

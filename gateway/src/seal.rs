@@ -4,7 +4,7 @@
 //! offset  bytes  field
 //!      0      4  "KC", format 1, algorithm 1 (AES-256-GCM)      \
 //!      4     16  blob id                                        |
-//!     20      8  index of the chunk, big-endian                 | header: the associated data,
+//!     20      8  index of the chunk's id, big-endian            | header: the associated data,
 //!     28      8  chunks of the blob, big-endian; 0 = not known  | 60 bytes
 //!     36      8  plaintext bytes of this chunk, big-endian      |
 //!     44     16  commitment to the document key                 /

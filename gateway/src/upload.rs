@@ -3,14 +3,15 @@
 //!
 //! Owns: the arithmetic of chunks and tails, [`Sha256`] with an exportable state, header parsing. Not: the
 //! driver ([`crate::api::ingest`]).
-//! Holds: (1) chunk `i` of a blob holds the bytes from `i * chunk_bytes` on, every chunk but the last is
-//! full, an empty blob has no chunk; (2) a hash continued from an exported state equals the hash of the whole.
+//! Holds: (1) the chunk at position `i` of a blob holds the bytes from `i * chunk_bytes` on, every chunk but the
+//! last is full, an empty blob has no chunk; (2) a hash continued from an exported state equals the hash of the whole.
 //!
 //! Why an own SHA-256: aws-lc-rs cannot export a running state, and a resumable upload must carry its hash
 //! from one request (and one gateway) to the next without reading the bytes again. Uploads of one request
 //! use aws-lc-rs. A test compares both on random input.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use kluis_chunkstore::ids::ChunkId;
 use zeroize::Zeroize;
 
 /// Number of chunks of `size` bytes, or `None` when there are more than a blob can have.
@@ -19,12 +20,12 @@ pub fn chunk_count(size: u64, chunk_bytes: u32) -> Option<u32> {
         return None;
     }
     let count = u32::try_from(size.div_ceil(u64::from(chunk_bytes))).ok()?;
-    (count < kluis_chunkstore::ids::ChunkId::TAIL_BASE).then_some(count)
+    (count < ChunkId::POSITIONS).then_some(count)
 }
 
-/// Plaintext bytes of chunk `index` of a blob of `size` bytes; 0 when there is no such chunk.
-pub fn chunk_len(size: u64, chunk_bytes: u32, index: u32) -> usize {
-    let start = u64::from(index).saturating_mul(u64::from(chunk_bytes));
+/// Plaintext bytes of the chunk at `position` of a blob of `size` bytes; 0 when there is no such chunk.
+pub fn chunk_len(size: u64, chunk_bytes: u32, position: u32) -> usize {
+    let start = u64::from(position).saturating_mul(u64::from(chunk_bytes));
     let len = size.saturating_sub(start).min(u64::from(chunk_bytes));
     // At most a u32, which fits.
     usize::try_from(len).unwrap_or(0)
@@ -33,8 +34,8 @@ pub fn chunk_len(size: u64, chunk_bytes: u32, index: u32) -> usize {
 /// Where a resumable upload stands: full chunks behind, and how much of the next one is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// Index of the chunk that is being filled.
-    pub index: u32,
+    /// Position of the chunk that is being filled.
+    pub position: u32,
     /// Bytes of it that are there.
     pub filled: u32,
 }
@@ -44,16 +45,9 @@ pub fn standing(offset: u64, chunk_bytes: u32) -> Option<Standing> {
     if chunk_bytes == 0 {
         return None;
     }
-    let index = u32::try_from(offset / u64::from(chunk_bytes)).ok()?;
+    let position = u32::try_from(offset / u64::from(chunk_bytes)).ok()?;
     let filled = u32::try_from(offset % u64::from(chunk_bytes)).ok()?;
-    (index < kluis_chunkstore::ids::ChunkId::TAIL_BASE).then_some(Standing { index, filled })
-}
-
-/// The index under which an unfinished tail is stored. Each tail gets its own, from `random`, so that the
-/// tail that metadata names is never overwritten by one that a crash keeps from being named.
-pub fn tail_index(random: u64) -> u32 {
-    let low = u32::try_from(random & 0x7fff_ffff).unwrap_or(0);
-    kluis_chunkstore::ids::ChunkId::TAIL_BASE | low
+    (position < ChunkId::POSITIONS).then_some(Standing { position, filled })
 }
 
 /// A running SHA-256 (FIPS 180-4) whose state can be taken out and put back.
@@ -380,7 +374,7 @@ mod tests {
             assert_eq!(total, size);
             assert_eq!(chunk_len(size, chunk, count), 0);
             let at = standing(size, chunk).unwrap();
-            assert_eq!(u64::from(at.index) * u64::from(chunk) + u64::from(at.filled), size);
+            assert_eq!(u64::from(at.position) * u64::from(chunk) + u64::from(at.filled), size);
             assert!(at.filled < chunk);
         }
 
@@ -411,12 +405,12 @@ mod tests {
     }
 
     #[test]
-    fn tails_never_collide_with_chunks() {
-        for random in [0, 1, u64::MAX] {
-            assert!(tail_index(random) >= kluis_chunkstore::ids::ChunkId::TAIL_BASE);
-        }
+    fn what_is_too_long_or_no_state_is_refused() {
         assert_eq!(chunk_count(u64::MAX, 1), None);
         assert_eq!(chunk_count(1, 0), None);
+        let most = u64::from(ChunkId::POSITIONS - 1) * 4096;
+        assert_eq!((chunk_count(most, 4096), chunk_count(most + 1, 4096)), (Some(ChunkId::POSITIONS - 1), None));
+        assert!(standing(most, 4096).is_some() && standing(most + 4096, 4096).is_none());
         assert!(Sha256::import(&[0; 103]).is_none());
     }
 }

@@ -451,7 +451,7 @@ impl DataPath {
 
     /// Tells the nodes that should have a shard of a chunk to look.
     async fn tell_suspect(&self, blob: &Blob, index: u32) {
-        let chunk = ChunkId { blob: blob.id, index };
+        let Some(chunk) = blob.wanted(index) else { return };
         let nodes: BTreeSet<NodeId> = self.candidates(chunk, blob.code, &blob.layouts).into_iter().map(|c| c.node).collect();
         self.peers.suspect(blob.id, index);
         for node in nodes.into_iter().filter(|n| *n != self.own) {

@@ -248,8 +248,8 @@ impl Reconcile {
         let mut missing = Vec::new();
         for blob in page {
             let Some(placer) = self.path.placer(home, blob.code) else { continue };
-            for index in 0..blob.chunks {
-                let wanted = wanted_here(&placer, disks, ChunkId { blob: blob.id, index });
+            for chunk in blob.all_chunks() {
+                let wanted = wanted_here(&placer, disks, chunk);
                 missing.extend(wanted.into_iter().filter(|(disk, key)| !disk.contains(*key)).map(|(disk, key)| (blob, key, disk)));
             }
         }
@@ -262,7 +262,7 @@ impl Reconcile {
         if matches!(disk.state(), DiskState::Full | DiskState::Failed { .. }) {
             return Err("the disk takes no shards at present".into());
         }
-        let sealed_len = sealed_len(blob, key.chunk.index).ok_or("the blob has no such chunk")?;
+        let sealed_len = sealed_len(blob, key.chunk).ok_or("the blob has no such chunk")?;
         let shards = self.path.fetch_shards(key.chunk, blob.code, &blob.layouts, sealed_len).await.map_err(|e| e.to_string())?;
         let codec = Erasure::of(blob.code).map_err(|e| e.to_string())?;
         let moved: usize = shards.iter().map(|(_, s)| s.len()).sum();
@@ -289,10 +289,8 @@ impl Reconcile {
         let home = BlobLayout { topology: topology.version(), avoid: Avoid::nothing() };
         let Some(placer) = self.path.placer(&home, blob.code) else { return };
         let disks: BTreeMap<DiskId, Arc<Disk>> = self.peers.disks.all().into_iter().map(|d| (d.label().disk, d)).collect();
-        if index >= blob.chunks {
-            return;
-        }
-        for (disk, key) in wanted_here(&placer, &disks, ChunkId { blob: id, index }) {
+        let Some(chunk) = blob.wanted(index) else { return };
+        for (disk, key) in wanted_here(&placer, &disks, chunk) {
             if !disk.contains(key)
                 && let Err(why) = self.make(&blob, key, disk).await
             {
@@ -363,7 +361,7 @@ impl Reconcile {
         };
         let settled_home = blob.settled && blob.layouts == [home.clone()];
         let placer = if settled_home { self.path.placer(home, blob.code) } else { None };
-        Ok(Fate::Known { chunks: blob.chunks, placer })
+        Ok(Fate::Known { blob: Box::new(blob), placer })
     }
 
     /// Records which blobs are whole at home.
@@ -402,8 +400,7 @@ impl Reconcile {
         let Some(placer) = self.path.placer(home, blob.code) else { return false };
         let Ok(topology) = self.path.topology() else { return false };
         let mut keys: BTreeMap<DiskId, Vec<ShardKey>> = BTreeMap::new();
-        for index in 0..blob.chunks {
-            let chunk = ChunkId { blob: blob.id, index };
+        for chunk in blob.all_chunks() {
             let placement = placer.place(chunk);
             if placement.placed() < blob.code.n() {
                 return false;
@@ -459,7 +456,7 @@ enum Fate {
     /// Nothing knows the blob.
     Unknown,
     /// A version has it; `placer` is given when every shard is known to be at home.
-    Known { chunks: u32, placer: Option<Arc<Placer>> },
+    Known { blob: Box<Blob>, placer: Option<Arc<Placer>> },
 }
 
 impl Fate {
@@ -467,7 +464,7 @@ impl Fate {
         match self {
             Self::Keep => false,
             Self::Unknown => true,
-            Self::Known { chunks, .. } if key.chunk.index >= *chunks => true,
+            Self::Known { blob, .. } if blob.wanted(key.chunk.index).is_none() => true,
             Self::Known { placer: Some(placer), .. } => placer.place(key.chunk).disk(key.shard) != Some(disk),
             Self::Known { placer: None, .. } => false,
         }
@@ -475,8 +472,8 @@ impl Fate {
 }
 
 /// Sealed bytes of a chunk of a blob.
-pub fn sealed_len(blob: &Blob, index: u32) -> Option<usize> {
-    let start = u64::from(index).checked_mul(u64::from(blob.chunk_bytes))?;
+fn sealed_len(blob: &Blob, chunk: ChunkId) -> Option<usize> {
+    let start = u64::from(chunk.position()?).checked_mul(u64::from(blob.chunk_bytes))?;
     let left = blob.size.checked_sub(start).filter(|left| *left > 0)?;
     usize::try_from(left.min(u64::from(blob.chunk_bytes))).ok().map(seal::sealed_len)
 }
@@ -488,7 +485,7 @@ fn wanted_here<'a>(placer: &Placer, disks: &'a BTreeMap<DiskId, Arc<Disk>>, chun
 
 /// Bytes of a shard of a blob.
 fn shard_bytes(blob: &Blob, key: ShardKey) -> u64 {
-    sealed_len(blob, key.chunk.index).map_or(0, |len| blob.code.shard_len(len) as u64)
+    sealed_len(blob, key.chunk).map_or(0, |len| blob.code.shard_len(len) as u64)
 }
 
 /// How far a pass is, kept within its bytes a second.
@@ -526,13 +523,15 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use kluis_chunkstore::code::Code;
-    use kluis_raft::model::VaultId;
+    use kluis_raft::model::{Runs, VaultId};
 
     use super::*;
 
-    #[test]
-    fn chunk_lengths_follow_from_the_blob() {
-        let blob = Blob {
+    /// Three chunks, the last two written by the second attempt of the upload.
+    fn blob() -> Blob {
+        let mut runs = Runs::default();
+        runs.raise(1).unwrap();
+        Blob {
             id: BlobId(1),
             vault: VaultId(1),
             code: Code::STANDARD,
@@ -541,8 +540,32 @@ mod tests {
             size: 250,
             layouts: vec![],
             settled: true,
-        };
-        let lens: Vec<_> = (0..4).map(|i| sealed_len(&blob, i)).collect();
+            runs,
+        }
+    }
+
+    #[test]
+    fn chunk_lengths_follow_from_the_blob() {
+        let blob = blob();
+        let len = |attempt, position| sealed_len(&blob, ChunkId::of(blob.id, attempt, position).unwrap());
+        let lens = [len(0, 0), len(1, 1), len(1, 2), len(1, 3)];
         assert_eq!(lens, [Some(seal::sealed_len(100)), Some(seal::sealed_len(100)), Some(seal::sealed_len(50)), None]);
+    }
+
+    #[test]
+    fn what_a_superseded_attempt_left_is_unwanted_and_nothing_else() {
+        let blob = blob();
+        let id = blob.id;
+        let fate = Fate::Known { blob: Box::new(blob), placer: None };
+        let unwanted = |chunk| fate.unwanted(ShardKey { chunk, shard: 0 }, DiskId(1));
+        let of = |attempt, position| ChunkId::of(id, attempt, position).unwrap();
+        for wanted in [of(0, 0), of(1, 1), of(1, 2)] {
+            assert!(!unwanted(wanted), "{wanted}");
+        }
+        for left in [of(1, 0), of(0, 1), of(0, 2), of(2, 1), of(1, 3), ChunkId::tail(id, 0)] {
+            assert!(unwanted(left), "{left}");
+        }
+        // While the upload runs, no attempt is known to be over: everything stays.
+        assert!(!Fate::Keep.unwanted(ShardKey { chunk: of(0, 1), shard: 0 }, DiskId(1)));
     }
 }

@@ -156,8 +156,10 @@ pub enum Command {
         vault: VaultId,
         /// Random id of the writer.
         writer: u128,
-        /// How long nobody else may write.
+        /// How long nobody else may write. 0 when the writer breaks off: the next one writes under a new attempt.
         lease_ms: u64,
+        /// Whether the writer has the lock already; it is refused if it lost it meanwhile.
+        renew: bool,
     },
     /// More quota is reserved, for a length that was not announced.
     ExtendUpload {

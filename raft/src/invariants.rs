@@ -8,6 +8,7 @@
 //! 5. A blob id is marked reserved if and only if a running upload holds it.
 //! 6. A document's newest version is stored among its versions too.
 //! 7. Every session's account exists and finds it by its public id.
+//! 8. Runs of uploads and blobs rise and are few; no run of an upload begins past the chunk that is written next.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,16 @@ pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
             Some(vault) => check_vault(read, &vault, &uploads, &blobs, &mut versions_of_blobs, &mut found)?,
         }
     }
+    for upload in &uploads {
+        let next = upload.next_position();
+        if !upload.runs.is_sound() || upload.runs.attempt(next) != upload.runs.current() {
+            found.push(format!("{:?}: its next chunk is {next}, its attempts {:?}", upload.id, upload.runs));
+        }
+    }
     for blob in blobs.values() {
+        if !blob.runs.is_sound() {
+            found.push(format!("blob {}: its attempts are {:?}", blob.id, blob.runs));
+        }
         if versions_of_blobs.get(&blob.id) != Some(&1) {
             found.push(format!("blob {} belongs to {:?} versions", blob.id, versions_of_blobs.get(&blob.id)));
         }

@@ -146,4 +146,7 @@ pub enum Refusal {
     /// A value breaks a limit.
     #[error("{0}")]
     Invalid(String),
+    /// The upload broke off more often than its record can say.
+    #[error("the upload broke off too often: begin a new one")]
+    TooManyAttempts,
 }

@@ -226,6 +226,18 @@ fn the_world_comes_in_through_the_environment() {
 }
 
 #[test]
+fn ids_of_chunks_are_made_where_they_are_defined() {
+    let mut broken = Vec::new();
+    // What reads them from bytes writes them out, and so may tests.
+    for (name, text) in rust_files().into_iter().filter(|(name, _)| !name.starts_with("chunkstore/") && !name.starts_with("tests/")) {
+        for (number, _) in text.lines().enumerate().filter(|(_, line)| line.contains("ChunkId {")) {
+            broken.push(format!("{name}:{}", number + 1));
+        }
+    }
+    assert_none(&broken, "an id of a chunk holds its attempt: take it from Blob::chunk, ChunkId::of or ChunkId::tail:");
+}
+
+#[test]
 fn no_file_knows_the_machine_of_its_author() {
     let homes: Vec<String> = [["/ho", "me/"], ["/ro", "ot/"], ["/Us", "ers/"]].iter().map(|h| h.concat()).collect();
     let root = root();

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use kluis_chunkstore::ids::ChunkId;
 use kluis_raft::{
     client::MetadataError,
     model::{Blob, DocumentId, Session},
@@ -48,8 +47,8 @@ pub struct Source {
 enum Piece {
     /// Text between parts.
     Text(Bytes),
-    /// Bytes `from..to` of a chunk's plaintext.
-    Chunk { index: u32, from: usize, to: usize },
+    /// Bytes `from..to` of the plaintext of the chunk at a position.
+    Chunk { position: u32, from: usize, to: usize },
 }
 
 /// The pieces of a range. `chunk_bytes` is not 0 and the range lies in the blob.
@@ -60,7 +59,7 @@ fn pieces(range: ByteRange, chunk_bytes: u32) -> impl Iterator<Item = Piece> + S
         let start = number * chunk;
         let from = small(range.start.saturating_sub(start));
         let to = small((range.end - start).min(chunk));
-        Some(Piece::Chunk { index: u32::try_from(number).ok()?, from, to })
+        Some(Piece::Chunk { position: u32::try_from(number).ok()?, from, to })
     })
 }
 
@@ -145,9 +144,9 @@ fn opened(source: Arc<Source>, all: impl Iterator<Item = Piece> + Send) -> impl 
                 async move {
                     match piece {
                         Piece::Text(text) => Ok::<_, Problem>((text, false)),
-                        Piece::Chunk { index, from, to } => {
+                        Piece::Chunk { position, from, to } => {
                             // A task, so that fetching goes on while the reader is slow to ask.
-                            let fetched = tokio::spawn(async move { fetch(&source, index).await }).await;
+                            let fetched = tokio::spawn(async move { fetch(&source, position).await }).await;
                             let plain = fetched.map_err(Problem::internal)??;
                             if to > plain.len() || from > to {
                                 return Err(Problem::internal("a chunk is shorter than its blob says"));
@@ -172,23 +171,23 @@ fn opened(source: Arc<Source>, all: impl Iterator<Item = Piece> + Send) -> impl 
     })
 }
 
-async fn fetch(source: &Source, index: u32) -> Result<Bytes, Problem> {
+async fn fetch(source: &Source, position: u32) -> Result<Bytes, Problem> {
     let blob = &source.blob;
     let bytes = &source.gateway.bytes;
-    let chunk = ChunkId { blob: blob.id, index };
-    let sealed = bytes.fetch_chunk(chunk, blob.code, &blob.layouts, sealed_len(chunk_len(blob.size, blob.chunk_bytes, index))).await;
+    let chunk = blob.chunk(position).ok_or_else(|| Problem::internal("a range lies past the end of its blob"))?;
+    let sealed = bytes.fetch_chunk(chunk, blob.code, &blob.layouts, sealed_len(chunk_len(blob.size, blob.chunk_bytes, position))).await;
     let sealed = match sealed {
         Ok(sealed) => sealed,
         Err(error) => {
-            bytes.report_suspect(blob, index).await;
+            bytes.report_suspect(blob, chunk.index).await;
             return Err(error.into());
         }
     };
-    match source.sealer.open(index, u64::from(blob.chunks), sealed) {
+    match source.sealer.open(chunk.index, u64::from(blob.chunks), sealed) {
         Ok(plain) => Ok(plain),
         Err(error) => {
             tracing::error!(code = Code::ContentDamaged.as_str(), %chunk, %error, "a chunk does not open");
-            bytes.report_suspect(blob, index).await;
+            bytes.report_suspect(blob, chunk.index).await;
             Err(Problem::plain(Code::ContentDamaged))
         }
     }
@@ -233,9 +232,9 @@ mod tests {
             if start < end {
                 let mut at = start;
                 for piece in pieces(ByteRange { start, end }, chunk) {
-                    let Piece::Chunk { index, from, to } = piece else { panic!("text in a single range") };
-                    assert_eq!(u64::from(index) * u64::from(chunk) + from as u64, at);
-                    assert!(from < to && to <= chunk_len(size, chunk, index));
+                    let Piece::Chunk { position, from, to } = piece else { panic!("text in a single range") };
+                    assert_eq!(u64::from(position) * u64::from(chunk) + from as u64, at);
+                    assert!(from < to && to <= chunk_len(size, chunk, position));
                     at += (to - from) as u64;
                 }
                 assert_eq!(at, end);

@@ -101,6 +101,10 @@ fn body_problem(error: axum::Error) -> Problem {
     Problem::new(Code::LengthMismatch, "the body ended before its announced end")
 }
 
+fn too_many_chunks() -> Problem {
+    Problem::new(Code::TooLarge, "the document has too many chunks")
+}
+
 pub(super) fn len_u64(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
@@ -110,6 +114,8 @@ pub(super) struct ChunkSink {
     bytes: Arc<dyn DocumentBytes>,
     sealer: Arc<ChunkSealer>,
     blob: BlobId,
+    /// What it writes is of this attempt of the upload.
+    attempt: u32,
     code: Shards,
     strict: bool,
     window: usize,
@@ -125,6 +131,7 @@ impl ChunkSink {
             bytes: Arc::clone(&gateway.bytes),
             sealer,
             blob: upload.blob,
+            attempt: upload.runs.current(),
             code: upload.code,
             strict,
             window: gateway.limits().upload_window_chunks.max(1),
@@ -135,15 +142,27 @@ impl ChunkSink {
         }
     }
 
-    /// Starts sealing and storing a chunk; waits for an earlier one when the window is full.
-    pub(super) async fn put(&mut self, index: u32, count: u64, plain: Zeroizing<Vec<u8>>) -> Result<(), Problem> {
+    /// Starts sealing and storing the chunk at `position` of `count`; waits for an earlier one when the window is full.
+    pub(super) async fn put(&mut self, position: u32, count: u64, plain: Zeroizing<Vec<u8>>) -> Result<(), Problem> {
+        let chunk = ChunkId::of(self.blob, self.attempt, position);
+        self.start(chunk.ok_or_else(too_many_chunks)?, count, plain).await
+    }
+
+    /// Starts sealing and storing an unfinished chunk, under a random number of its own.
+    pub(super) async fn put_tail(&mut self, number: u32, plain: Zeroizing<Vec<u8>>) -> Result<ChunkId, Problem> {
+        let chunk = ChunkId::tail(self.blob, number);
+        self.start(chunk, 0, plain).await?;
+        Ok(chunk)
+    }
+
+    async fn start(&mut self, chunk: ChunkId, count: u64, plain: Zeroizing<Vec<u8>>) -> Result<(), Problem> {
         while self.running.len() >= self.window {
             self.take_one().await?;
         }
         let (bytes, sealer) = (Arc::clone(&self.bytes), Arc::clone(&self.sealer));
-        let (chunk, code, strict, known) = (ChunkId { blob: self.blob, index }, self.code, self.strict, self.layouts.clone());
+        let (code, strict, known) = (self.code, self.strict, self.layouts.clone());
         self.running.spawn(async move {
-            let sealed = sealer.seal(index, count, &plain)?;
+            let sealed = sealer.seal(chunk.index, count, &plain)?;
             drop(plain);
             Ok(bytes.put_chunk(PutChunk { chunk, code, sealed, strict, known }).await?)
         });
@@ -228,9 +247,8 @@ pub async fn receive(gateway: &Arc<Gateway>, caller: &Caller, vault: &OpenVault,
     let length = plan.length.or(ended.then_some(reader.taken));
     let is_small = length.is_some_and(|l| l <= u64::from(cluster.small_max_bytes));
     let code = if is_small { Shards::SMALL } else { cluster.code };
-    let too_long = || Problem::new(Code::TooLarge, "the document has too many chunks");
     let count = match length {
-        Some(length) => u64::from(chunk_count(length, cluster.chunk_bytes).ok_or_else(too_long)?),
+        Some(length) => u64::from(chunk_count(length, cluster.chunk_bytes).ok_or_else(too_many_chunks)?),
         None => 0,
     };
 
@@ -308,14 +326,13 @@ async fn store_all(
     incoming: Incoming,
 ) -> Result<Document, Problem> {
     let Incoming { mut reader, held, ended, mut hash, length, count } = incoming;
-    let too_long = || Problem::new(Code::TooLarge, "the document has too many chunks");
     let mut sink = ChunkSink::new(gateway, sealer, upload, vault.record.strict);
     let chunk_bytes = usize::try_from(upload.chunk_bytes).map_err(Problem::internal)?;
     let mut buffer = new_buffer(chunk_bytes, length);
     let mut reserved = upload.reserved_bytes;
     let lease = std::time::Duration::from_millis(gateway.limits().request_lease_ms);
     let mut renewed = Instant::now();
-    let (mut total, mut index) = (0u64, 0u32);
+    let (mut total, mut position) = (0u64, 0u32);
     let mut held = held.into_iter();
     loop {
         let mut data = match held.next() {
@@ -345,11 +362,11 @@ async fn store_all(
             buffer.extend_from_slice(data.get(..take).unwrap_or_default());
             data.advance(take);
             if buffer.len() == chunk_bytes {
-                let done = (u64::from(index) + 1) * u64::from(upload.chunk_bytes);
+                let done = (u64::from(position) + 1) * u64::from(upload.chunk_bytes);
                 let left = length.map(|length| length.saturating_sub(done));
                 let full = std::mem::replace(&mut buffer, new_buffer(chunk_bytes, left));
-                sink.put(index, count, full).await?;
-                index = index.checked_add(1).filter(|i| *i < ChunkId::TAIL_BASE).ok_or_else(too_long)?;
+                sink.put(position, count, full).await?;
+                position += 1;
             }
         }
     }
@@ -357,7 +374,7 @@ async fn store_all(
         return Err(Problem::new(Code::LengthMismatch, format!("{total} bytes came where {length} were announced")));
     }
     if !buffer.is_empty() {
-        sink.put(index, count, buffer).await?;
+        sink.put(position, count, buffer).await?;
     }
     let sha256: [u8; 32] = hash.finish().as_ref().try_into().map_err(Problem::internal)?;
     if plan.sha256.is_some_and(|announced| announced != sha256) {
@@ -417,7 +434,7 @@ pub(super) async fn commit(
     sha256: [u8; 32],
     whole: bool,
 ) -> Result<Document, Problem> {
-    let chunks = chunk_count(size, upload.chunk_bytes).ok_or_else(|| Problem::internal("more chunks than a blob has"))?;
+    let chunks = chunk_count(size, upload.chunk_bytes).ok_or_else(too_many_chunks)?;
     let command = CommitUpload {
         upload: upload.id,
         size,

@@ -3,7 +3,9 @@
 //! Owns: [`append`], the lock of an upload while one request writes to it, and the unfinished chunk (tail) between
 //! two requests. Not: what it shares with uploads of one request ([`super::ingest`]).
 //! Holds: (1) an offset is made known only after every chunk before it is on disks; (2) what came before an
-//! interruption is kept; (3) the tail that metadata names is never overwritten.
+//! interruption is kept; (3) the tail that metadata names is never overwritten; (4) whoever leaves chunks behind
+//! that no offset counts, in whatever way, leaves the upload in its own hands, so that the next writer gets a new
+//! attempt and may bring other bytes (DECISIONS 0017).
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +29,7 @@ use crate::{
     problem::{Code, Problem},
     seal::{ChunkSealer, sealed_len},
     telemetry::Direction,
-    upload::{Sha256, chunk_count, standing, tail_index},
+    upload::{Sha256, chunk_count, standing},
 };
 
 /// How far a piece of a resumable upload brought it.
@@ -50,6 +52,8 @@ struct Writer<'a> {
     tail: Option<Tail>,
     leased: Instant,
     locked: bool,
+    /// Chunks were sent that `durable` does not count.
+    unsure: bool,
 }
 
 impl Writer<'_> {
@@ -57,15 +61,23 @@ impl Writer<'_> {
     async fn keep(&mut self) -> Result<(), Problem> {
         let lease_ms = self.gateway.limits().upload_lease_ms;
         if self.leased.elapsed() >= Duration::from_millis(lease_ms / 3) {
-            self.gateway
-                .propose(Command::LockUpload { upload: self.upload.id, vault: self.vault.id(), writer: self.writer, lease_ms })
-                .await?;
+            self.gateway.propose(self.renewal(lease_ms)).await?;
             self.leased = Instant::now();
         }
         Ok(())
     }
 
-    /// Makes the progress up to `to` known, once all its chunks are on disks.
+    fn renewal(&self, lease_ms: u64) -> Command {
+        Command::LockUpload { upload: self.upload.id, vault: self.vault.id(), writer: self.writer, lease_ms, renew: true }
+    }
+
+    /// Starts storing the chunk at `position` of `count`.
+    async fn put(&mut self, sink: &mut ChunkSink, position: u32, count: u64, plain: Zeroizing<Vec<u8>>) -> Result<(), Problem> {
+        self.unsure = true;
+        sink.put(position, count, plain).await
+    }
+
+    /// Makes the progress up to `to` known, once all its chunks are on disks and no other is on its way.
     async fn advance(&mut self, sink: &ChunkSink, hash: &Sha256, to: u64, tail: Option<Tail>, unlock: bool) -> Result<(), Problem> {
         let hash_state = self.vault.seal_hash(self.upload.id, hash)?;
         let command = AdvanceUpload {
@@ -78,6 +90,7 @@ impl Writer<'_> {
         self.hash_state = hash_state;
         self.tail = tail;
         self.locked = !unlock;
+        self.unsure = false;
         Ok(())
     }
 
@@ -96,13 +109,19 @@ impl Writer<'_> {
         }
     }
 
-    /// Lets go where it stands, after a failure of ours. Best effort: the lease ends by itself.
+    /// Lets go where it stands, after a failure of ours. Best effort: the lease ends by itself, and then as one that
+    /// broke off.
     async fn release(&mut self) {
-        if self.locked {
-            let step = self.step(self.durable, self.hash_state.clone(), self.tail.clone(), true);
-            if let Err(error) = self.gateway.metadata.propose(Command::AdvanceUpload(Box::new(step))).await {
-                tracing::debug!(upload = %self.upload.id, %error, "the lock of an upload is left to its lease");
-            }
+        if !self.locked {
+            return;
+        }
+        let command = if self.unsure {
+            self.renewal(0)
+        } else {
+            Command::AdvanceUpload(Box::new(self.step(self.durable, self.hash_state.clone(), self.tail.clone(), true)))
+        };
+        if let Err(error) = self.gateway.metadata.propose(command).await {
+            tracing::debug!(upload = %self.upload.id, %error, "the lock of an upload is left to its lease");
         }
     }
 }
@@ -130,7 +149,8 @@ pub async fn append(
         .upload_place(caller.session.account, limits.uploads_per_account)
         .ok_or_else(|| Problem::new(Code::TooManyRequests, "too many uploads of this account are running"))?;
     let writer = gateway.random();
-    let locked = gateway.propose(Command::LockUpload { upload, vault: vault.id(), writer, lease_ms: limits.upload_lease_ms }).await?;
+    let lock = Command::LockUpload { upload, vault: vault.id(), writer, lease_ms: limits.upload_lease_ms, renew: false };
+    let locked = gateway.propose(lock).await?;
     let Outcome::Upload(upload) = locked else { return Err(Problem::internal("unexpected answer to LockUpload")) };
     let upload = *upload;
     let length = upload.length.ok_or_else(|| Problem::internal("a resumable upload without a length"))?;
@@ -143,6 +163,7 @@ pub async fn append(
         tail: upload.tail.clone(),
         leased: Instant::now(),
         locked: true,
+        unsure: false,
         upload,
     };
     let appended = append_locked(&mut held, offset, length, body).await;
@@ -176,10 +197,10 @@ async fn append_locked(held: &mut Writer<'_>, offset: u64, length: u64, body: Bo
         store_tail(held, &mut sink, &hash, piece).await?;
         return Ok(Appended::At(total));
     }
-    let Piece { total, buffer, index } = piece;
+    let Piece { total, buffer, position } = piece;
     let count = u64::from(chunk_count(length, held.upload.chunk_bytes).unwrap_or(0));
     if !buffer.is_empty() {
-        sink.put(index, count, buffer).await?;
+        held.put(&mut sink, position, count, buffer).await?;
     }
     sink.settle().await?;
     let sha256 = hash.clone().finish();
@@ -199,7 +220,7 @@ async fn append_locked(held: &mut Writer<'_>, offset: u64, length: u64, body: Bo
 struct Piece {
     total: u64,
     buffer: Zeroizing<Vec<u8>>,
-    index: u32,
+    position: u32,
 }
 
 /// Reads the body into chunks. On a failure of the client's side the piece so far comes with the problem;
@@ -217,7 +238,7 @@ async fn take_piece(
     let chunk_len = usize::try_from(chunk_bytes).map_err(|e| ours(Problem::internal(e)))?;
     let at = standing(held.durable, chunk_bytes).ok_or_else(|| ours(Problem::plain(Code::TooLarge)))?;
     let count = u64::from(chunk_count(length, chunk_bytes).unwrap_or(0));
-    let mut piece = Piece { total: held.durable, buffer: new_buffer(chunk_len, None), index: at.index };
+    let mut piece = Piece { total: held.durable, buffer: new_buffer(chunk_len, None), position: at.position };
     if let Some(tail) = held.tail.clone() {
         let plain = fetch_tail(held, sealer, &tail).await.map_err(ours)?;
         piece.buffer.extend_from_slice(&plain);
@@ -243,8 +264,8 @@ async fn take_piece(
             piece.total += len_u64(take);
             if piece.buffer.len() == chunk_len {
                 let full = std::mem::replace(&mut piece.buffer, new_buffer(chunk_len, None));
-                sink.put(piece.index, count, full).await.map_err(ours)?;
-                piece.index += 1;
+                held.put(sink, piece.position, count, full).await.map_err(ours)?;
+                piece.position += 1;
                 since_advance += 1;
                 if since_advance == CHUNKS_PER_ADVANCE {
                     sink.settle().await.map_err(ours)?;
@@ -259,12 +280,12 @@ async fn take_piece(
 /// The unfinished chunk that an earlier request left.
 async fn fetch_tail(held: &Writer<'_>, sealer: &ChunkSealer, tail: &Tail) -> Result<Bytes, Problem> {
     let plain_len = usize::try_from(tail.len).map_err(Problem::internal)?;
-    let chunk = ChunkId { blob: held.upload.blob, index: tail.index };
+    let chunk = ChunkId::tail(held.upload.blob, tail.index);
     let sealed = held.gateway.bytes.fetch_chunk(chunk, held.upload.code, &held.upload.layouts, sealed_len(plain_len)).await?;
-    Ok(sealer.open(tail.index, 0, sealed)?)
+    Ok(sealer.open(chunk.index, 0, sealed)?)
 }
 
-/// Stores the unfinished chunk under an index of its own, makes the progress known and lets go.
+/// Stores the unfinished chunk under a number of its own, makes the progress known and lets go.
 async fn store_tail(held: &mut Writer<'_>, sink: &mut ChunkSink, hash: &Sha256, piece: Piece) -> Result<(), Problem> {
     let tail = if piece.total == held.durable {
         held.tail.clone()
@@ -272,10 +293,9 @@ async fn store_tail(held: &mut Writer<'_>, sink: &mut ChunkSink, hash: &Sha256, 
         None
     } else {
         let len = u32::try_from(piece.buffer.len()).map_err(Problem::internal)?;
-        let low = u64::try_from(held.gateway.random() & u128::from(u64::MAX)).unwrap_or(0);
-        let index = tail_index(low);
-        sink.put(index, 0, piece.buffer).await?;
-        Some(Tail { index, len })
+        let number = u32::try_from(held.gateway.random() & u128::from(u32::MAX)).map_err(Problem::internal)?;
+        let chunk = sink.put_tail(number, piece.buffer).await?;
+        Some(Tail { index: chunk.index, len })
     };
     sink.settle().await?;
     held.advance(sink, hash, piece.total, tail, true).await

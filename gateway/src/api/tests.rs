@@ -28,6 +28,8 @@ use crate::{
     upload::sha256_field_value,
 };
 
+mod torn;
+
 /// A clock that a test moves.
 struct TestClock(AtomicU64);
 

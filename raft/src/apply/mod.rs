@@ -82,7 +82,9 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, command: &Command) -> Result<
         Command::EndSession { account, public_id } => account::end_session(tx, *account, *public_id),
         Command::SetVaultLimits { vault, quota_bytes, strict } => account::set_limits(tx, *vault, *quota_bytes, *strict),
         Command::BeginUpload(begin) => upload::begin(tx, now, begin),
-        Command::LockUpload { upload, vault, writer, lease_ms } => upload::lock(tx, now, *upload, *vault, *writer, *lease_ms),
+        Command::LockUpload { upload, vault, writer, lease_ms, renew } => {
+            upload::lock(tx, now, *upload, *vault, &upload::Lock { writer: *writer, lease_ms: *lease_ms, renew: *renew })
+        }
         Command::ExtendUpload { upload, reserved_bytes, lifetime_ms } => upload::extend(tx, now, *upload, *reserved_bytes, *lifetime_ms),
         Command::AdvanceUpload(advance) => upload::advance(tx, now, advance),
         Command::CommitUpload(commit) => upload::commit(tx, now, commit),

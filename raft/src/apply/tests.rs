@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use kluis_chunkstore::{
     code::Code,
-    ids::{BlobId, ClusterId, DiskId, NodeId, StorageId},
+    ids::{BlobId, ChunkId, ClusterId, DiskId, NodeId, StorageId},
     placement::Avoid,
     topology::{Topology, TopologyDisk, TopologyNode},
 };
@@ -15,8 +15,8 @@ use crate::{
     command::{AccountSeed, AdvanceUpload, BeginUpload, CommitUpload, NewDisk, NewNode},
     invariants::violations,
     model::{
-        AccountId, BlobLayout, DocumentId, IdempotencyState, NodeRole, Role, Sealed, SessionId, TokenHash, UploadId, UploadTarget, VaultId,
-        WrappedKey,
+        AccountId, BlobLayout, DocumentId, IdempotencyState, NodeRole, Role, Runs, Sealed, SessionId, Tail, TokenHash, Upload, UploadId,
+        UploadTarget, VaultId, WrappedKey,
     },
     store::{Store, Writes, memory::MemoryStore},
     view,
@@ -144,7 +144,7 @@ fn command() -> impl Strategy<Value = Command> {
         4 => (id.clone(), 0u8..3, 0u64..700, target, prop::option::of(0u8..6)).prop_map(|(i, p, b, t, k)| Command::BeginUpload(Box::new(begin(i, p, b, t, k)))),
         4 => (id.clone(), 0u64..700).prop_map(|(i, size)| Command::CommitUpload(Box::new(commit(i, size)))),
         2 => (id.clone(), 0u64..700).prop_map(|(i, bytes)| Command::ExtendUpload { upload: UploadId(i.into()), reserved_bytes: bytes, lifetime_ms: 100 }),
-        2 => (id.clone(), 0u128..3).prop_map(|(i, w)| Command::LockUpload { upload: UploadId(i.into()), vault: VaultId(1), writer: w, lease_ms: 20 }),
+        4 => (id.clone(), 0u128..3, 0u64..40, any::<bool>()).prop_map(|(i, w, lease_ms, renew)| Command::LockUpload { upload: UploadId(i.into()), vault: VaultId(1), writer: w, lease_ms, renew }),
         2 => (id.clone(), 0u128..3, 0u64..300, 0u64..300).prop_map(|(i, w, from, to)| Command::AdvanceUpload(Box::new(AdvanceUpload {
             upload: UploadId(i.into()), writer: w, from, to, hash_state: Sealed(vec![]), tail: None, layouts: vec![layout(from % 5)], reduced: false, unlock: w == 0, lifetime_ms: 50,
         }))),
@@ -266,6 +266,120 @@ fn an_idempotency_key_gives_the_first_answer_or_a_refusal() {
     );
     let vault = view::vault(&machine.store, VaultId(1)).unwrap().unwrap();
     assert_eq!((vault.used_bytes, vault.reserved_bytes, vault.documents), (50, 0, 1));
+}
+
+/// A resumable upload of 300 bytes in chunks of 64, as its writers see it.
+struct Resumable {
+    machine: Machine,
+}
+
+impl Resumable {
+    fn new() -> Self {
+        let mut machine = Machine::new();
+        machine.run(sign_in(0, 0));
+        let begin = begin(1, 0, 300, UploadTarget::NewDocument(DocumentId(1)), None);
+        let begin = BeginUpload { length: Some(300), lifetime_ms: u64::MAX, ..begin };
+        assert!(matches!(machine.run(Command::BeginUpload(Box::new(begin))), Outcome::Upload(_)));
+        Self { machine }
+    }
+
+    fn lock(&mut self, writer: u128, lease_ms: u64, renew: bool) -> Outcome {
+        self.machine.run(Command::LockUpload { upload: UploadId(1), vault: VaultId(1), writer, lease_ms, renew })
+    }
+
+    fn advance(&mut self, writer: u128, from: u64, to: u64, unlock: bool) -> Outcome {
+        let len = u32::try_from(to % 64).unwrap();
+        let step = AdvanceUpload {
+            upload: UploadId(1),
+            writer,
+            from,
+            to,
+            hash_state: Sealed(vec![]),
+            tail: (to < 300 && len > 0).then_some(Tail { index: ChunkId::TAIL_BASE, len }),
+            layouts: vec![layout(1)],
+            reduced: false,
+            unlock,
+            lifetime_ms: u64::MAX,
+        };
+        self.machine.run(Command::AdvanceUpload(Box::new(step)))
+    }
+
+    fn upload(&self) -> Upload {
+        view::upload(&self.machine.store, UploadId(1)).unwrap().unwrap()
+    }
+
+    fn attempts(&self) -> Vec<u32> {
+        (0..5).map(|position| self.upload().runs.attempt(position)).collect()
+    }
+}
+
+#[test]
+fn who_follows_a_writer_that_broke_off_writes_under_a_new_attempt() {
+    let mut upload = Resumable::new();
+    for (writer, from, to) in [(1, 0, 10), (2, 10, 64), (3, 64, 100)] {
+        assert!(matches!(upload.lock(writer, 50, false), Outcome::Upload(_)));
+        assert!(matches!(upload.advance(writer, from, to, true), Outcome::Upload(_)));
+    }
+    assert_eq!(upload.upload().runs, Runs::default(), "requests that end well cost nothing");
+    // It says itself that it breaks off: nobody has to wait.
+    upload.lock(4, 50, false);
+    assert_eq!(upload.lock(5, 50, false), Outcome::Refused(Refusal::UploadBusy));
+    assert!(matches!(upload.lock(4, 0, true), Outcome::Upload(_)));
+    assert_eq!(upload.attempts(), [0, 0, 0, 0, 0], "until somebody goes on there is one content only");
+    upload.lock(5, 50, false);
+    assert_eq!(upload.attempts(), [0, 1, 1, 1, 1], "the chunk of the tail is written anew");
+    upload.advance(5, 100, 192, false);
+    // It dies without a word.
+    upload.machine.now += 100;
+    upload.lock(6, 50, false);
+    assert_eq!(upload.attempts(), [0, 1, 1, 2, 2]);
+    upload.advance(6, 192, 300, false);
+    // All bytes are there: the last request only commits.
+    upload.machine.now += 100;
+    upload.lock(7, 50, false);
+    assert!(matches!(upload.machine.run(Command::CommitUpload(Box::new(commit(1, 300)))), Outcome::Committed(_)));
+    let blob = view::blob(&upload.machine.store, BlobId(1)).unwrap().unwrap();
+    let chunks: Vec<_> = blob.all_chunks().map(|chunk| (chunk.attempt().unwrap(), chunk.position().unwrap())).collect();
+    assert_eq!(chunks, [(0, 0), (1, 1), (1, 2), (2, 3), (2, 4)]);
+    assert!(blob.all_chunks().all(|chunk| blob.wanted(chunk.index) == Some(chunk)));
+    let left = [(0, 1), (0, 3), (1, 3), (2, 2), (2, 5)].map(|(attempt, position)| ChunkId::of(blob.id, attempt, position).unwrap());
+    assert!(left.iter().all(|chunk| blob.wanted(chunk.index).is_none()) && blob.wanted(ChunkId::TAIL_BASE).is_none());
+}
+
+#[test]
+fn who_lost_an_upload_neither_advances_it_nor_has_it_back() {
+    let mut upload = Resumable::new();
+    upload.lock(1, 50, false);
+    upload.machine.now += 100;
+    // Slow, but nobody came: it goes on.
+    assert!(matches!(upload.lock(1, 50, true), Outcome::Upload(_)));
+    upload.machine.now += 100;
+    upload.lock(2, 50, false);
+    let after = upload.upload();
+    assert_eq!((after.writer.map(|(writer, _)| writer), after.runs.current()), (Some(2), 1));
+    let lost = |upload: &mut Resumable| {
+        assert_eq!(upload.lock(1, 50, true), Outcome::Refused(Refusal::UploadBusy));
+        assert_eq!(upload.advance(1, 0, 64, true), Outcome::Refused(Refusal::UploadBusy));
+    };
+    lost(&mut upload);
+    // The other one lets go without a byte: what the slow one wrote is of the old attempt all the same.
+    assert!(matches!(upload.advance(2, 0, 0, true), Outcome::Upload(_)));
+    lost(&mut upload);
+    upload.machine.now += 100;
+    lost(&mut upload);
+    assert_eq!((upload.upload().writer, upload.upload().runs), (None, after.runs));
+}
+
+#[test]
+fn an_upload_that_breaks_off_without_end_is_refused_and_unchanged() {
+    let mut upload = Resumable::new();
+    for writer in 0..u128::from(ChunkId::ATTEMPTS) {
+        assert!(matches!(upload.lock(writer, 0, false), Outcome::Upload(_)), "writer {writer}");
+    }
+    let before = upload.upload();
+    assert_eq!(before.runs.current(), ChunkId::ATTEMPTS - 1);
+    assert_eq!(upload.lock(u128::MAX, 50, false), Outcome::Refused(Refusal::TooManyAttempts));
+    assert_eq!(upload.upload(), before);
 }
 
 #[test]

@@ -2,7 +2,10 @@
 //!
 //! Holds: `used + reserved <= quota` for every vault after every command; a blob id is reserved before
 //! any shard of it is stored, and stays so until it is committed or given up, so that reconcile can tell
-//! an orphan from a shard on its way.
+//! an orphan from a shard on its way; a chunk's id is of one content: a writer that breaks off leaves itself in
+//! the record, the next one gets a new attempt, and who lost an upload never has it back.
+
+use kluis_chunkstore::ids::ChunkId;
 
 use super::{due, refused};
 use crate::{
@@ -10,8 +13,8 @@ use crate::{
     command::{AdvanceUpload, BeginUpload, CommitUpload},
     keys,
     model::{
-        Blob, BlobLayout, Document, DocumentId, IdempotencyRecord, IdempotencyState, Sealed, TimeMs, Upload, UploadId, UploadTarget, Vault,
-        VaultId, Version,
+        Blob, BlobLayout, Document, DocumentId, IdempotencyRecord, IdempotencyState, Runs, Sealed, TimeMs, TooManyAttempts, Upload,
+        UploadId, UploadTarget, Vault, VaultId, Version,
     },
     outcome::{Outcome, Refusal},
     store::{Read, StoreError, Transaction},
@@ -75,6 +78,7 @@ pub(super) fn begin(tx: &mut Transaction<'_>, now: TimeMs, begin: &BeginUpload) 
         expires_ms,
         idempotency: begin.idempotency.map(|(hash, _)| hash),
         resumable: begin.resumable,
+        runs: Runs::default(),
     };
     let key = keys::upload(upload.id);
     tx.store(key.clone(), &upload)?;
@@ -108,22 +112,31 @@ fn find(tx: &Transaction<'_>, id: UploadId) -> Result<Option<Upload>, StoreError
     codec::load(tx, &keys::upload(id))
 }
 
-pub(super) fn lock(
-    tx: &mut Transaction<'_>,
-    now: TimeMs,
-    id: UploadId,
-    vault: VaultId,
-    writer: u128,
-    lease_ms: u64,
-) -> Result<Outcome, StoreError> {
+/// See [`crate::command::Command::LockUpload`].
+pub(super) struct Lock {
+    pub(super) writer: u128,
+    pub(super) lease_ms: u64,
+    pub(super) renew: bool,
+}
+
+pub(super) fn lock(tx: &mut Transaction<'_>, now: TimeMs, id: UploadId, vault: VaultId, lock: &Lock) -> Result<Outcome, StoreError> {
     let Some(mut upload) = find(tx, id)?.filter(|u| u.vault == vault) else { return refused(Refusal::UploadUnknown) };
-    if let Some((holder, until)) = upload.writer
-        && holder != writer
-        && until > now
-    {
-        return refused(Refusal::UploadBusy);
+    match upload.writer {
+        Some((holder, _)) if holder == lock.writer => {}
+        // Others may have written meanwhile, and its chunks are of an attempt that is over.
+        _ if lock.renew => return refused(Refusal::UploadBusy),
+        Some((_, until)) if until > now => return refused(Refusal::UploadBusy),
+        // It broke off, or is only slow: what it sent, or will send, must not meet what the new writer sends. Where all
+        // bytes are there nothing more is sent.
+        Some(_) if upload.length != Some(upload.offset) => {
+            let from = upload.next_position();
+            if let Err(TooManyAttempts) = upload.runs.raise(from) {
+                return refused(Refusal::TooManyAttempts);
+            }
+        }
+        Some(_) | None => {}
     }
-    upload.writer = Some((writer, now.saturating_add(lease_ms.min(10 * 60 * 1000))));
+    upload.writer = Some((lock.writer, now.saturating_add(lock.lease_ms.min(10 * 60 * 1000))));
     tx.store(keys::upload(id), &upload)?;
     Ok(Outcome::Upload(Box::new(upload)))
 }
@@ -212,6 +225,9 @@ pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUploa
     if u64::from(commit.chunks) != commit.size.div_ceil(u64::from(upload.chunk_bytes.max(1))) {
         return refused(Refusal::Invalid("the number of chunks does not fit the size".into()));
     }
+    if commit.chunks > ChunkId::POSITIONS {
+        return refused(Refusal::Invalid("a blob has not so many chunks".into()));
+    }
     let reduced = commit.reduced || upload.reduced;
     if reduced && vault.strict {
         return refused(Refusal::ReducedRefused);
@@ -239,6 +255,7 @@ pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUploa
         size: commit.size,
         layouts,
         settled,
+        runs: upload.runs.clone(),
     };
     tx.store(keys::blob(blob.id), &blob)?;
     if !settled {

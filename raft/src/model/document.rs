@@ -1,9 +1,13 @@
 //! Documents, their versions, the blobs that hold the bytes, and uploads under way.
 
-use kluis_chunkstore::{code::Code, ids::BlobId, placement::Avoid};
+use kluis_chunkstore::{
+    code::Code,
+    ids::{BlobId, ChunkId},
+    placement::Avoid,
+};
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, Sealed, TimeMs, VaultId, ulid_id};
+use super::{AccountId, Runs, Sealed, TimeMs, VaultId, ulid_id};
 
 ulid_id!(
     /// A document: stays the same over versions and names.
@@ -80,11 +84,30 @@ pub struct Blob {
     pub layouts: Vec<BlobLayout>,
     /// Whether every shard was confirmed to lie where the newest layout wants it.
     pub settled: bool,
+    /// Which attempt of the upload wrote the chunk of each position.
+    pub runs: Runs,
 }
 
 impl Blob {
     /// Most layouts of one blob: an upload that outlives more failures than this starts again.
     pub const LAYOUTS_MAX: usize = 8;
+
+    /// The chunk at a position; `None` past the end.
+    pub fn chunk(&self, position: u32) -> Option<ChunkId> {
+        if position < self.chunks { self.runs.chunk(self.id, position) } else { None }
+    }
+
+    /// All its chunks, by position.
+    pub fn all_chunks(&self) -> impl Iterator<Item = ChunkId> {
+        (0..self.chunks).filter_map(move |position| self.chunk(position))
+    }
+
+    /// The chunk of an index if it is one of this blob's; `None` for tails, and for what attempts left that others
+    /// superseded: nothing wants their shards.
+    pub fn wanted(&self, index: u32) -> Option<ChunkId> {
+        let position = ChunkId::position_of(index)?;
+        self.chunk(position).filter(|chunk| chunk.index == index)
+    }
 }
 
 /// The unfinished last chunk of a resumable upload, stored as a chunk of its own.
@@ -147,7 +170,8 @@ pub struct Upload {
     pub layouts: Vec<BlobLayout>,
     /// Whether any chunk was acknowledged with fewer than k + s shards.
     pub reduced: bool,
-    /// Who writes at present, and until when nobody else may.
+    /// Who writes at present, and until when nobody else may. One who lets go leaves `None`; who is still here past
+    /// the time broke off, and may have sent chunks that are not counted in `offset`.
     pub writer: Option<(u128, TimeMs)>,
     /// When it is given up.
     pub expires_ms: TimeMs,
@@ -155,4 +179,16 @@ pub struct Upload {
     pub idempotency: Option<[u8; 32]>,
     /// Whether it is resumable (tus) or lives in one request.
     pub resumable: bool,
+    /// Which attempt writes the chunk of each position: a new one after each writer that broke off.
+    pub runs: Runs,
+}
+
+impl Upload {
+    /// Position of the first chunk that is not whole: the next one to be written.
+    pub fn next_position(&self) -> u32 {
+        let chunk_bytes = u64::from(self.chunk_bytes.max(1));
+        // Without a tail only the last chunk of all is shorter, and it is whole.
+        let whole = if self.tail.is_some() { self.offset / chunk_bytes } else { self.offset.div_ceil(chunk_bytes) };
+        u32::try_from(whole).unwrap_or(u32::MAX)
+    }
 }
