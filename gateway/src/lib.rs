@@ -3,7 +3,8 @@
 //! Reading order: [`ports`] (what it needs from outside), [`router`] (every URL on one screen), [`api`]
 //! (one resource a file), [`auth`] (who asks), [`seal`] and [`keys`] (what makes bytes unreadable to a
 //! disk), [`upload`] and [`range`] (pure rules), [`problem`] (every error with its code), [`limits`]
-//! (sizes, rates and deadlines in one place), [`server`] (the listener).
+//! (sizes, rates and deadlines in one place), [`server`] (the listener), [`strict`] (what the parsers would
+//! tolerate).
 //!
 //! Owns: HTTP, sign-in, sealing. Not: disks, QUIC, consensus; it sees them through two ports.
 //! Holds: plaintext leaves this crate only towards the person whose it is.
@@ -20,5 +21,6 @@ pub mod range;
 pub mod router;
 pub mod seal;
 pub mod server;
+pub mod strict;
 pub mod telemetry;
 pub mod upload;

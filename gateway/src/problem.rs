@@ -54,7 +54,7 @@ macro_rules! codes {
 
 codes! {
     BadRequest = "bad_request", 400, "The request is not well-formed", "Correct the request; the detail says where it is wrong.";
-    BadName = "bad_name", 400, "The document's name cannot be used", "Use 1 to 255 characters (at most 1,024 bytes of UTF-8) without control characters.";
+    BadName = "bad_name", 400, "The document's name cannot be used", "Use 1 to 255 characters (at most 1,024 bytes of UTF-8) in composed form (NFC), without control characters.";
     BadMediaType = "bad_media_type", 400, "The media type cannot be used", "Send a Content-Type of the form type/subtype, at most 255 bytes.";
     BadParameter = "bad_parameter", 400, "A parameter cannot be used", "Correct the parameter that the detail names.";
     BadHeader = "bad_header", 400, "A header field cannot be used", "Correct the header field that the detail names.";

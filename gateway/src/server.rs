@@ -1,16 +1,19 @@
 //! The listener: TCP, TLS 1.3, HTTP/1.1 and HTTP/2, with a deadline on everything that a client can delay.
 //!
 //! Owns: accepting, the handshake, limits by address, pacing of bodies, stalled writes, certificates that can
-//! be exchanged, and the orderly end. Not: what a request does ([`crate::router`]).
+//! be exchanged, and the orderly end. Not: what a request does ([`crate::router`]), what the parsers tolerate
+//! ([`crate::strict`]).
 //! Holds: (1) a client that sends nothing, sends slowly or never reads costs one task and its buffers for a
-//! bounded time; (2) one address cannot take all connections; (3) when the service stops, running
-//! requests end and no new ones begin.
+//! bounded time; (2) one address cannot take all connections, and the fewer places are left the fewer of them
+//! an address gets, so that some hundred addresses together do not shut out the next one; (3) when the service
+//! stops, running requests end and no new ones begin.
 //!
 //! The protocol is chosen by ALPN, not by looking at the first bytes: a client that sends half a preface and
 //! waits is under the same deadline as any other.
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
@@ -24,6 +27,7 @@ use std::{
 
 use axum::{BoxError, Router, body::Body};
 use bytes::Bytes;
+use http::{HeaderValue, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -50,6 +54,7 @@ use tower::ServiceExt;
 use crate::{
     api::{Gateway, caller::Peer},
     limits::Limits,
+    strict::{Framing, Strict},
     telemetry::ConnectionRefusal,
 };
 
@@ -172,16 +177,30 @@ impl Connection {
             return;
         };
         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2".as_slice());
-        let io = TokioIo::new(StallGuard::new(stream, limits.write_stall()));
+        let stalled = StallGuard::new(stream, limits.write_stall());
+        let framing = (!is_h2).then(|| Arc::new(Framing::default()));
+        let io = TokioIo::new(match &framing {
+            Some(framing) => Strict::http1(stalled, Arc::clone(framing)),
+            None => Strict::http2(stalled),
+        });
         let asked = Arc::new(AtomicBool::new(false));
         let service = {
             let (asked, router, peer) = (Arc::clone(&asked), self.router, Peer(self.address.ip()));
             let (window, min) = (limits.body_window(), limits.body_window_min_bytes);
             hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
                 asked.store(true, Ordering::Relaxed);
+                let ends = framing.as_ref().is_some_and(|framing| !framing.body_follows(request.body().size_hint().exact()));
                 request.extensions_mut().insert(peer);
                 let request = request.map(|body| Body::new(PacedBody::new(body, window, min)));
-                router.clone().oneshot(request)
+                let answer = router.clone().oneshot(request);
+                async move {
+                    let mut answer = answer.await?;
+                    if ends {
+                        // What follows a body without a length is not read: nothing can be hidden there.
+                        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    Ok::<_, Infallible>(answer)
+                }
             })
         };
         let connection = watcher.watch(builder(&limits, is_h2).serve_connection(io, service).into_owned());
@@ -246,12 +265,22 @@ impl Places {
         }
         let exempt = limits.loopback_exempt && address.is_loopback();
         let held = counts.1.get(&address).copied().unwrap_or(0);
-        if !exempt && held >= limits.connections_per_address {
+        if !exempt && held >= Self::share(counts.0, limits) {
             return Err(ConnectionRefusal::Address);
         }
         counts.0 += 1;
         counts.1.insert(address, held + 1);
         Ok(Place { places: Arc::clone(places), address })
+    }
+
+    /// What one address may hold while `taken` places are: all that it is allowed while half of them are free,
+    /// then less and less, and one as long as there is any.
+    fn share(taken: usize, limits: &Limits) -> usize {
+        let (free, half) = (limits.connections_max.saturating_sub(taken), (limits.connections_max / 2).max(1));
+        if free >= half {
+            return limits.connections_per_address;
+        }
+        (limits.connections_per_address.saturating_mul(free) / half).max(1)
     }
 }
 
@@ -431,6 +460,22 @@ mod tests {
         drop(held);
         assert!(Places::take(&places, a, &limits).is_ok());
         drop(more);
+    }
+
+    #[test]
+    fn many_addresses_leave_a_place_for_the_next() {
+        let places = Arc::new(Places::default());
+        let limits = Limits::default();
+        let mut held = Vec::new();
+        for address in 0..200_u8 {
+            while let Ok(place) = Places::take(&places, [192, 0, 2, address].into(), &limits) {
+                held.push(place);
+            }
+        }
+        assert!(held.len() > limits.connections_max / 2, "the places are used: {}", held.len());
+        assert!(Places::take(&places, [198, 51, 100, 1].into(), &limits).is_ok(), "{} of {}", held.len(), limits.connections_max);
+        let no_limit = Limits { connections_per_address: usize::MAX, ..limits };
+        assert!(Places::take(&places, [192, 0, 2, 0].into(), &no_limit).is_ok(), "no limit stays none");
     }
 
     #[tokio::test(start_paused = true)]

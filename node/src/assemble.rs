@@ -601,6 +601,7 @@ fn limits(config: &Config, gateway: &GatewayConfig) -> Limits {
     Limits {
         body_max_bytes: gateway.body_max_bytes,
         connections_per_address: gateway.connections_per_address.unwrap_or(usize::MAX),
+        loopback_exempt: gateway.loopback_exempt,
         uploads_per_account: usize::try_from(config.limits.uploads_per_account).unwrap_or(defaults.uploads_per_account),
         upload_lifetime_ms: ms(config.limits.upload_lifetime),
         head_deadline_ms: ms(config.limits.head_deadline),

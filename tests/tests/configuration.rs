@@ -125,6 +125,7 @@ fn wrong_value(section: &str, key: &str) -> &'static str {
         ("disks", "weight") => "0",
         ("gateway", "public_url") => "\"https://vault.example.org/path\"",
         ("gateway", "connections_per_address") => "100001",
+        ("gateway", "loopback_exempt") => "\"maybe\"",
         ("gateway", "body_max") => "\"6 TiB\"",
         ("gateway" | "keys" | "identity", "certificate_file" | "key_file" | "file" | "module" | "pin_file" | "ca_file") => {
             "\"/does/not/exist\""

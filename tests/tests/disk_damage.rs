@@ -61,6 +61,22 @@ async fn rot_cuts_and_lost_indexes_are_mended() {
         .await;
     wait_for_shards(&cluster, VICTIM, shards).await;
 
+    println!("shards of two documents change places on a disk");
+    cluster.stop_node(VICTIM);
+    let (segment, records) = fullest_segment(&disks[0]);
+    for (one, other) in exchangeable(&records) {
+        exchange(&segment, one, other);
+    }
+    cluster.start_node(VICTIM);
+    cluster.wait_ready(VICTIM).await;
+    cluster
+        .wait_until("what was exchanged is made anew", 120, async || {
+            report.verify_all(&api.at(GATEWAY)).await;
+            rebuilt(&cluster, VICTIM).await >= 1.0
+        })
+        .await;
+    wait_for_shards(&cluster, VICTIM, shards).await;
+
     println!("a segment is cut in half");
     cluster.stop_node(VICTIM);
     let (segment, records) = fullest_segment(&disks[0]);
@@ -167,6 +183,52 @@ async fn lost_disks_are_replaced_and_swapped_ones_are_named() {
     report.verify_all(&api).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_few_shards_are_a_clear_answer_and_never_part_of_a_document() {
+    // Three nodes of three disks: nine shards, one on each disk; four are needed.
+    let cluster = Cluster::start_with(ClusterOptions { nodes_per_site: 1, disks_per_node: 3, ..ClusterOptions::default() });
+    let api = Api::new(&cluster, cluster.sign_in(0));
+    let body = kluis_tests::content(1, 3 << 20);
+    let doc = api.put("three shards too few", body.clone()).await.unwrap();
+    cluster.wait_until("all nine shards of its three chunks are there", 60, async || cluster.sum("kluis_disk_shards").await >= 27.0).await;
+
+    println!("two disks of each node are away");
+    let away: Vec<PathBuf> = cluster.node_ids().into_iter().flat_map(|id| cluster.node(id).disks.into_iter().take(2)).collect();
+    for (node, disks) in cluster.node_ids().into_iter().zip(away.chunks(2)) {
+        cluster.stop_node(node);
+        for disk in disks {
+            fs::rename(disk, disk.with_extension("aside")).unwrap();
+        }
+        cluster.start_node(node);
+    }
+    for site in 0..3 {
+        let at = api.at(site);
+        let mut refusal = None;
+        // Until the nodes know one another again the answer may be another 503.
+        cluster
+            .wait_until("the gateway says how many shards there are", 60, async || {
+                let failure = at.once().get(&doc.id).await.expect_err("three shards are no document");
+                assert!(failure.status.is_none_or(|status| status == 503), "{failure}");
+                let told = failure.code == "not_enough_shards" && failure.detail.contains("have=3 need=4");
+                refusal = Some(failure);
+                told
+            })
+            .await;
+        println!("gateway {site}: {}", refusal.expect("it answered"));
+    }
+
+    println!("and back");
+    for (node, disks) in cluster.node_ids().into_iter().zip(away.chunks(2)) {
+        cluster.stop_node(node);
+        for disk in disks {
+            fs::rename(disk.with_extension("aside"), disk).unwrap();
+        }
+        cluster.start_node(node);
+        cluster.wait_ready(node).await;
+    }
+    assert!(api.get(&doc.id).await.unwrap() == body, "the document changed");
+}
+
 async fn cluster_with_documents() -> (Cluster, Api, Report) {
     let cluster = Cluster::start_with(ClusterOptions::eager());
     let api = Api::new(&cluster, cluster.sign_in(0));
@@ -205,8 +267,37 @@ fn swap(one: &Path, other: &Path) {
 /// Where a shard lies in its segment.
 #[derive(Clone, Copy)]
 struct Record {
+    blob: [u8; 16],
     payload: u64,
     len: u64,
+}
+
+/// Pairs of shards, each of one length and of two documents. The last of the segment: of earlier ones some were
+/// moved, and nobody reads them.
+fn exchangeable(records: &[Record]) -> Vec<(Record, Record)> {
+    let mut free = records.to_vec();
+    let mut pairs = Vec::new();
+    while let Some(one) = free.pop().filter(|_| pairs.len() < FLIPS) {
+        if let Some(at) = free.iter().rposition(|other| one.len == other.len && one.blob != other.blob) {
+            pairs.push((one, free.remove(at)));
+        }
+    }
+    assert!(!pairs.is_empty(), "documents of the same length were stored");
+    pairs
+}
+
+/// Puts the bytes of each in the place of the other's.
+fn exchange(path: &Path, one: Record, other: Record) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let read = |record: Record| {
+        let mut bytes = vec![0; usize::try_from(record.len).unwrap()];
+        file.read_exact_at(&mut bytes, record.payload).unwrap();
+        bytes
+    };
+    let (first, second) = (read(one), read(other));
+    assert_ne!(first, second, "the exchange would change nothing");
+    file.write_all_at(&second, one.payload).unwrap();
+    file.write_all_at(&first, other.payload).unwrap();
 }
 
 /// The segment of a disk with the most shards of larger documents, and where those lie.
@@ -227,7 +318,8 @@ fn records(segment: &[u8]) -> Vec<Record> {
         let is_shard = header[..4] == MAGIC && header[5] == 1;
         let len = u32::from_le_bytes(header[28..32].try_into().unwrap());
         if is_shard && len >= 4096 {
-            found.push(Record { payload: (at + HEADER_BYTES) as u64, len: u64::from(len) });
+            let blob = header[8..24].try_into().unwrap();
+            found.push(Record { blob, payload: (at + HEADER_BYTES) as u64, len: u64::from(len) });
         }
         at += 8;
     }

@@ -2,9 +2,11 @@
 //!
 //! Owns: [`DocumentName`], [`MediaType`], the sealed layout of both, and how a name is written into
 //! `Content-Disposition`. Not: sealing itself.
-//! Holds: (1) a name has no control character and a bounded length; (2) a name is only ever text: no path
+//! Holds: (1) a name has no control character, a bounded length and one spelling (Unicode NFC: two names that
+//! look alike because one has its accents apart are no trap for a reader or a program); (2) a name is only ever text: no path
 //! is made from it anywhere, so `../x` is a plain name; (3) no name can end or split a header field.
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MEDIA_TYPE_BYTES_MAX, NAME_BYTES_MAX, NAME_CHARS_MAX};
@@ -21,6 +23,9 @@ pub enum BadName {
     /// Control characters, NUL, line or paragraph separators, or marks that turn the direction of text.
     #[error("the name has a control character in it")]
     Control,
+    /// Characters and their marks apart, where Unicode has them in one (not NFC).
+    #[error("the name is not in composed form (Unicode NFC)")]
+    Decomposed,
     /// Bytes that are no UTF-8, or a broken percent escape.
     #[error("the name is not valid UTF-8 in percent encoding")]
     Encoding,
@@ -54,6 +59,9 @@ impl DocumentName {
         }
         if text.chars().any(refused) {
             return Err(BadName::Control);
+        }
+        if !ComposingNormalizerBorrowed::new_nfc().is_normalized(text) {
+            return Err(BadName::Decomposed);
         }
         Ok(Self(text.to_owned()))
     }
@@ -175,6 +183,8 @@ mod tests {
         for bad in ["a\0b", "a\r\nb", "\u{7f}", "\u{85}", "x\u{202e}fdp.exe", "\u{2028}"] {
             assert_eq!(DocumentName::new(bad), Err(BadName::Control), "{bad:?}");
         }
+        assert_eq!(DocumentName::new("Ka\u{308}te"), Err(BadName::Decomposed));
+        assert_eq!(DocumentName::new("K\u{e4}te").unwrap().as_str().chars().count(), 4, "the same in composed form");
         assert_eq!(DocumentName::from_bytes(&[0xff, 0xfe]), Err(BadName::Encoding));
         assert_eq!(format!("{:?}", DocumentName::new("secret").unwrap()), "DocumentName(6 bytes)");
     }

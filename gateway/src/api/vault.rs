@@ -162,3 +162,20 @@ impl OpenVault {
         crate::upload::Sha256::import(&plain).ok_or_else(|| Problem::internal("an upload's hash state is damaged"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_out_of_reach_is_a_clear_503() {
+        for error in
+            [KeyError::Unavailable("the token was pulled".into()), KeyError::NoGeneration(1), KeyError::NoMaster, KeyError::Refused]
+        {
+            let problem = Problem::from(error);
+            assert_eq!((problem.code.as_str(), problem.code.status_number()), ("kek_unavailable", 503));
+            assert!(problem.retry_after.is_some(), "whoever waits is told how long");
+            assert!(!problem.detail.contains("token was pulled"), "what the device said is for operators");
+        }
+    }
+}

@@ -108,9 +108,10 @@ fn check_disks(c: &mut Checker<'_>, raw: RawDisks) -> DisksConfig {
 }
 
 fn check_gateway(c: &mut Checker<'_>, raw: RawGateway, identities: Vec<RawIdentity>, keys: RawKeys, serves: bool) -> Option<GatewayConfig> {
-    let RawGateway { public_url, certificate_file, key_file, connections_per_address, body_max } = raw;
+    let RawGateway { public_url, certificate_file, key_file, connections_per_address, loopback_exempt, body_max } = raw;
     let body_max_bytes = c.needed("gateway.body_max", body_max, |v| size(v, KIB, 5 << 40), 0);
     let connections = c.needed("gateway.connections_per_address", connections_per_address, |v| whole(v, 0, 100_000_u32), 0);
+    let loopback_exempt = c.needed("gateway.loopback_exempt", loopback_exempt, boolean, true);
     let public_url = if serves || public_url.is_some() { c.needed_as("gateway.public_url", public_url, public_address) } else { None };
     let place = certificate_file.as_ref().or(key_file.as_ref()).map_or(Place::File, |e| e.place.clone());
     let certificate_file = c.optional("gateway.certificate_file", certificate_file, readable);
@@ -136,6 +137,7 @@ fn check_gateway(c: &mut Checker<'_>, raw: RawGateway, identities: Vec<RawIdenti
         public_url: public_url?,
         certificate: certificate_file.zip(key_file).map(|(certificate, key)| CertificateFiles { certificate, key }),
         connections_per_address: usize::try_from(connections).ok().filter(|n| *n > 0),
+        loopback_exempt,
         body_max_bytes,
         identity,
         master_key: master_key?,
@@ -450,6 +452,7 @@ mod tests {
             ("disks", "weight") => "0",
             ("gateway", "public_url") => "\"http://vault.example.org\"",
             ("gateway", "connections_per_address") => "-1",
+            ("gateway", "loopback_exempt") => "\"maybe\"",
             ("gateway", "body_max") => "\"5\"",
             ("gateway" | "keys" | "identity", "certificate_file" | "key_file" | "file" | "module" | "pin_file" | "ca_file") => {
                 "\"/does/not/exist\""

@@ -132,6 +132,8 @@ schema! {
         key_file: default "", example "\"/etc/kluis/tls/key.pem\"";
         /// Connections that one client address may hold, 1 to 100000; 0 is no limit.
         connections_per_address: default "64", example "";
+        /// Whether this machine's own addresses are exempt from what is counted by address: a proxy here is many clients.
+        loopback_exempt: default "true", example "";
         /// Largest document, 1 KiB to 5 TiB.
         body_max: default "\"5 GB\"", example "";
     }

@@ -76,6 +76,8 @@ pub struct GatewayConfig {
     pub certificate: Option<CertificateFiles>,
     /// Connections that one client address may hold; `None`: no limit.
     pub connections_per_address: Option<usize>,
+    /// Whether loopback addresses are exempt from what is counted by address.
+    pub loopback_exempt: bool,
     /// Largest document, in bytes.
     pub body_max_bytes: u64,
     /// Providers that people sign in with.

@@ -150,4 +150,47 @@ impl Instant for Frozen<'_> {
         }
         Ok(())
     }
+
+    /// The write-ahead log of a closed database with a hundred records of 200 bytes in it.
+    fn write_ahead_log(dir: &Path) -> std::path::PathBuf {
+        {
+            let store = RocksStore::open(dir, true).unwrap();
+            for number in 0..100_u8 {
+                let mut batch = WriteBatch::default();
+                batch.put_cf(store.family(LOG).unwrap(), [number], [number; 200]);
+                store.commit(batch, true).unwrap();
+            }
+        }
+        let logs = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let logs = logs.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        logs.max_by_key(|path| std::fs::metadata(path).unwrap().len()).expect("a database has a write-ahead log")
+    }
+
+    #[test]
+    fn a_record_cut_at_the_tail_is_dropped_and_all_before_it_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = write_ahead_log(dir.path());
+        let file = std::fs::File::options().write(true).open(&log).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 50).unwrap();
+        let store = RocksStore::open(dir.path(), false).unwrap();
+        let family = store.family(LOG).unwrap();
+        for number in 0..99_u8 {
+            assert_eq!(store.db().get_cf(family, [number]).unwrap().as_deref(), Some(&[number; 200][..]));
+        }
+        assert_eq!(store.db().get_cf(family, [99]).unwrap(), None, "half a record is none");
+    }
+
+    #[test]
+    fn a_record_damaged_in_the_middle_stops_the_database() {
+        use std::os::unix::fs::FileExt;
+        let dir = tempfile::tempdir().unwrap();
+        let log = write_ahead_log(dir.path());
+        let file = std::fs::File::options().read(true).write(true).open(&log).unwrap();
+        let middle = file.metadata().unwrap().len() / 2;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, middle).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], middle).unwrap();
+        let refused = RocksStore::open(dir.path(), false).expect_err("a damaged record in the middle is no tail");
+        assert!(refused.to_string().to_lowercase().contains("corrupt"), "{refused}");
+    }
 }

@@ -31,9 +31,21 @@ pub async fn heads(world: &World) {
         ("folded field", live(&["X-A: 1\r\n 2"]), &["400"]),
         ("NUL in a value", live(&["X-A: 1\u{0}2"]), &["400"]),
         ("bare CR in a value", live(&["X-A: 1\r2"]), &["400"]),
-        // RFC 9112 section 2.2 lets a recipient read a lone LF as the end of a line, and the parser does
-        // (DECISIONS 0016): what counts is that there is one answer.
-        ("bare LF as line end", format!("GET /livez HTTP/1.1\n{host}\n\n"), &["200", "400"]),
+        // The parser would take each of these (RFC 9112 section 2.2): DECISIONS 0016.
+        ("bare LF as every line's end", format!("GET /livez HTTP/1.1\n{host}\n\n"), &["400"]),
+        ("bare LF behind the request line", format!("GET /livez HTTP/1.1\n{host}\r\n\r\n"), &["400"]),
+        ("bare LF behind a field", format!("GET /livez HTTP/1.1\r\n{host}\nX-A: 1\r\n\r\n"), &["400"]),
+        ("bare LF as the empty line", format!("GET /livez HTTP/1.1\r\n{host}\r\n\n"), &["400"]),
+        ("bare LF before the request", format!("\nGET /livez HTTP/1.1\r\n{host}\r\n\r\n"), &["400"]),
+        ("empty line before the request", format!("\r\n{}", live(&close)), &["200"]),
+        ("two requests at once", live(&[]) + &live(&close), &["200 + 200"]),
+        // A gateway may end the connection rather than read a body that nobody wants.
+        ("a body with line feeds, then a request", live(&["Content-Length: 4"]) + "\n\n\n\n" + &live(&close), &["200 + 200", "200"]),
+        (
+            "a body with line feeds, then a request with bare LFs",
+            live(&["Content-Length: 4"]) + "\n\n\n\n" + &format!("GET /livez HTTP/1.1\n{host}\n\n"),
+            &["200 + 400", "200"],
+        ),
         ("no Host", "GET /livez HTTP/1.1\r\nX-A: 1\r\n\r\n".to_owned(), &["400 host_refused"]),
         ("two Hosts", live(&["Host: other.example"]), &["400 host_refused"]),
         ("absolute form for another host", world.head("GET https://other.example/livez HTTP/1.1", "", &[]), &["421 wrong_host"]),
@@ -103,8 +115,8 @@ pub async fn chunked(world: &World) {
         world.check(name, &["400 closed", "400 length_mismatch closed", "closed"], exchange.brief_with_end());
     }
     let key = format!("Idempotency-Key: {}", fresh_key());
-    let fields = [key.as_str(), "Transfer-Encoding: chunked", "Connection: close"];
-    let head = world.head("POST /v1/documents?name=chunked HTTP/1.1", &world.other, &fields);
-    let exchange = world.wire.exchange(head + "5\r\nhello\r\n0\r\n\r\n").await;
-    world.check("proper chunks", &["201"], exchange.brief());
+    let head = world.head("POST /v1/documents?name=chunked HTTP/1.1", &world.other, &[&key, "Transfer-Encoding: chunked"]);
+    let behind = world.head("GET /livez HTTP/1.1", "", &[]);
+    let exchange = world.wire.exchange(head + "5\r\nhello\r\n0\r\n\r\n" + &behind).await;
+    world.check("proper chunks, and nothing is read behind them", &["201 closed"], exchange.brief_with_end());
 }

@@ -5,7 +5,7 @@
 //!
 //! Reading order: this file (the order of cases, and what must hold after them), [`world`] (what a case
 //! does), [`wire`] (bytes that no proper client sends), then the cases: [`tokens`], [`uploads`], [`reads`],
-//! [`heads`], [`slow`].
+//! [`heads`], [`operators`], [`slow`].
 //!
 //! Owns: the HTTP contract under bad input, on real processes. Not: resumable uploads (`tus.rs`), the contract's own form (`openapi.rs`).
 //! Holds: after all cases the cluster is healthy, no process died, and exactly what was acknowledged is listed.
@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod heads;
+mod operators;
 mod reads;
 mod slow;
 mod tokens;
@@ -54,9 +55,11 @@ async fn cluster_bad_input_gets_a_clear_answer_and_changes_nothing() {
     uploads::json(&world).await;
     reads::ranges(&world).await;
     reads::conditions(&world).await;
+    reads::two_writers(&world).await;
     reads::lists(&world).await;
     heads::heads(&world).await;
     heads::chunked(&world).await;
+    operators::strangers(&world, &cluster).await;
     slow.await.unwrap();
     uploads::big(&world).await;
     let used_kib = peak_kib(pids[0]);

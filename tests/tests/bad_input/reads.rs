@@ -90,6 +90,30 @@ pub async fn conditions(world: &World) {
     }
 }
 
+/// Two writers at once: under one name each has a document of his own, of one document one writes and the other is
+/// told, and bytes are never mixed.
+pub async fn two_writers(world: &World) {
+    let bodies = [content(20, 1_300_000), content(21, 1_300_000)];
+    let (first, second) = tokio::join!(world.upload("twins", &[], &bodies[0]), world.upload("twins", &[], &bodies[1]));
+    world.holds("two documents of one name", first.json()["id"] != second.json()["id"], first.json());
+    for (made, body) in [&first, &second].into_iter().zip(&bodies) {
+        world.check("one of two documents of one name", &["201"], made.brief());
+        let got = world.call("GET", &format!("{}/content", made.header("location")), &[], b"").await;
+        world.holds("its bytes are its own", got.body == *body, got.body.len());
+    }
+    let (path, etag) = (format!("{}/content", first.header("location")), first.header("etag").to_owned());
+    let condition = [("if-match", etag.as_str())];
+    let (one, other) = tokio::join!(
+        world.send(0, &world.token, "PUT", &path, &condition, &bodies[0]),
+        world.send(1, &world.token, "PUT", &path, &condition, &bodies[1])
+    );
+    let (winner, loser, body) = if one.status == 200 { (one, other, &bodies[0]) } else { (other, one, &bodies[1]) };
+    world.check("one of two writers at once", &["200"], winner.brief());
+    world.check("the other one", &["412 precondition_failed"], loser.brief());
+    let got = world.call("GET", &path, &[], b"").await;
+    world.holds("the newest version is the one that was acknowledged", got.body == *body, got.body.len());
+}
+
 /// Lists: bounds and cursors.
 pub async fn lists(world: &World) {
     let page = world.call("GET", "/v1/documents?limit=1", &[], b"").await;

@@ -133,7 +133,22 @@ pub async fn names(world: &World) {
         world.holds(format!("name {plain:?} in Content-Disposition"), sound, &value);
     }
     let (long, bytes) = ("a".repeat(256), "%F0%9F%97%9D".repeat(257));
-    for bad in ["", "a%00b", "a%0D%0ASet-Cookie:x=y", "a%0Ab", "%1B[2J", "%ff", "%C3%28", "%zz", "%", "%7F", "%E2%80%AE", &long, &bytes] {
+    for bad in [
+        "",
+        "a%00b",
+        "a%0D%0ASet-Cookie:x=y",
+        "a%0Ab",
+        "%1B[2J",
+        "%ff",
+        "%C3%28",
+        "%zz",
+        "%",
+        "%7F",
+        "%E2%80%AE",
+        "Ka%CC%88te",
+        &long,
+        &bytes,
+    ] {
         let shown: String = bad.chars().take(24).collect();
         world.check(format!("name {shown}"), &["400 bad_name"], world.upload(bad, &[], b"x").await.brief());
     }
