@@ -67,8 +67,9 @@ doctest:
 
 # --- Not part of the gate. ---
 
-bench: ## Measured rates against the limits of this machine, into bench/results/
-	@deploy/setup.sh build
+# BENCH_ARGS: --quick, --only primitives,objects,metadata,repair,flat, --seconds N, --dir DIR
+bench: ## Measured rates against the limits of this machine, into bench/results/: JSON, table, curves
+	@deploy/setup.sh bench
 	$(CARGO) build $(LOCKED) --release -p kluis-node -p kluis-bench --bins
 	mkdir -p bench/results
 	. deploy/env.sh && "$$CARGO_TARGET_DIR/release/kluis-bench" --binary "$$CARGO_TARGET_DIR/release/kluis" \
