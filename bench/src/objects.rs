@@ -13,7 +13,7 @@ use kluis_chunkstore::{code::Code, format::record::stored_bytes};
 use serde::Serialize;
 
 use crate::{
-    cluster::{Cluster, Shape},
+    cluster::{Cluster, Figures, Shape},
     limit::{self, Limit},
     load::{self, Client, Direction, Document, Done},
     plan::{CONCURRENCIES, Plan, SIZES},
@@ -116,9 +116,10 @@ pub async fn measure(
     for size in SIZES {
         let client = Client::new(&cluster, PERSON)?;
         warm_up(&client, size).await?;
+        let mut rest = cluster.settled().await?;
         for concurrency in CONCURRENCIES {
             eprintln!("  {size} bytes, {concurrency} at a time");
-            operations.extend(bench.both_ways(&client, size, concurrency).await?);
+            operations.extend(bench.both_ways(&client, size, concurrency, &mut rest).await?);
         }
     }
     cluster.stop()?;
@@ -138,12 +139,13 @@ async fn warm_up(client: &Client, size: usize) -> Result<()> {
 
 impl Bench<'_> {
     /// Uploads for a while, then downloads what was uploaded.
-    async fn both_ways(&self, client: &Client, size: usize, concurrency: usize) -> Result<[Operation; 2]> {
-        let (put, documents) = self.step(client, Direction::Put, size, concurrency, &[]).await?;
-        let (get, _) = self.step(client, Direction::Get, size, concurrency, &documents).await?;
+    async fn both_ways(&self, client: &Client, size: usize, concurrency: usize, rest: &mut Figures) -> Result<[Operation; 2]> {
+        let (put, documents) = self.step(client, Direction::Put, size, concurrency, &[], rest).await?;
+        let (get, _) = self.step(client, Direction::Get, size, concurrency, &documents, rest).await?;
         Ok([put, get])
     }
 
+    /// One step, from the figures of a cluster at rest to the next such figures.
     async fn step(
         &self,
         client: &Client,
@@ -151,14 +153,15 @@ impl Bench<'_> {
         size_bytes: usize,
         concurrency: usize,
         documents: &[Document],
+        rest: &mut Figures,
     ) -> Result<(Operation, Vec<Document>)> {
-        let before = self.cluster.settled().await?;
         self.cluster.reset_peak_memory();
         let (server, own) = (self.cluster.cpu_seconds()?, own_cpu_seconds());
         let done = load::run(client, direction, size_bytes, concurrency, documents, self.plan.step, self.plan.step_bytes).await?;
         let (server, own) = (self.cluster.cpu_seconds()? - server, own_cpu_seconds() - own);
         let peak_memory_bytes = self.cluster.peak_memory_bytes()?;
         let after = self.cluster.settled().await?;
+        let before = std::mem::replace(rest, after);
 
         let cost = Cost::new(&done, size_bytes, server, own);
         let bytes = cost.operations as f64 * size_bytes as f64;

@@ -233,4 +233,25 @@ mod tests {
         assert_eq!(sites, ["dc1", "dc2", "dc3", "dc1"]);
         assert_ne!(storage_of(1), storage_of(2));
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_group_commits_on_every_replica_and_traffic_outlives_its_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = Group::start(dir.path(), 3).await.unwrap();
+        for client in 0..3 {
+            commit(&group.replicas(), client).await.unwrap();
+        }
+        let (hub, other) = (&group.members[0].hub, NodeId(2));
+        let before = hub.traffic()[&other];
+        assert!(before.sent_bytes > 0 && before.received_bytes > 0, "{before:?}");
+        // Of a pair the lower id dials, so nobody makes this connection anew.
+        hub.set_peers([]);
+        let begun = Instant::now();
+        let counted = || hub.traffic().get(&other).is_some_and(|now| now.sent_bytes >= before.sent_bytes);
+        while hub.is_connected(other) || !counted() {
+            assert!(begun.elapsed() < START_DEADLINE, "{:?} after {before:?}", hub.traffic());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        group.stop().await;
+    }
 }
