@@ -78,8 +78,9 @@ sim: ## The cluster in one process from a seed: SEEDS=n [FROM=n], or SEED=n [LOG
 	$(CARGO) build $(LOCKED) -p kluis-tests --bin kluis-sim
 	. deploy/env.sh && kluis-sim $(if $(SEED),--seed $(SEED) $(if $(LOG),--log $(LOG)),--seeds $(SEEDS) --from $(FROM))
 
-bench: ## Measured rates against the limits of this machine, into bench/results/
-	@deploy/setup.sh build
+# BENCH_ARGS: --quick, --only primitives,objects,metadata,repair,flat, --seconds N, --dir DIR
+bench: ## Measured rates against the limits of this machine, into bench/results/: JSON, table, curves
+	@deploy/setup.sh bench
 	$(CARGO) build $(LOCKED) --release -p kluis-node -p kluis-bench --bins
 	mkdir -p bench/results
 	. deploy/env.sh && "$$CARGO_TARGET_DIR/release/kluis-bench" --binary "$$CARGO_TARGET_DIR/release/kluis" \

@@ -3,6 +3,7 @@
 #
 #   deploy/setup.sh build   what `make demo` needs
 #   deploy/setup.sh         that, and what `make test` needs
+#   deploy/setup.sh bench   what `make demo` needs, and what `make bench` compares with
 #
 # It looks first and changes only what is missing: where everything is there, it needs neither root
 # nor a network. Root (or sudo) is used for one thing, `apt-get install` of missing Debian packages.
@@ -14,9 +15,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 what=${1:-test}
 case $what in
-    build | test) ;;
+    build | test | bench) ;;
     *)
-        echo "usage: deploy/setup.sh [build|test]" >&2
+        echo "usage: deploy/setup.sh [build|test|bench]" >&2
         exit 2
         ;;
 esac
@@ -57,6 +58,9 @@ if [ "$what" = test ]; then
     need softhsm2 "the HSM of the PKCS#11 tests" has softhsm2-util
     need openssl "makes certificates by hand where a test needs a wrong one" has openssl
     need bsdutils "script makes the terminal on which the progress bar is tested" has script
+fi
+if [ "$what" = bench ]; then
+    need etcd-server "metadata commits are measured beside it; the bench starts its own members on free ports" has etcd
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then

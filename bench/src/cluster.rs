@@ -1,26 +1,33 @@
 //! A cluster of real processes, and what it costs.
 //!
-//! Owns: starting and stopping by `kluis demo`, processor time of its nodes, their metrics. Not: load.
-//! Holds: only what `kluis demo` started is stopped, by `kluis demo stop`.
+//! Owns: starting and stopping by `kluis demo`, processor time and memory of its nodes, their metrics. Not: load.
+//! Holds: (1) only what `kluis demo` started is stopped: by `kluis demo stop`, or as the process that it wrote
+//! down; (2) figures of nodes are taken when they rest, because nodes publish them every other second.
 
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use kluis_node::demo::record::{DemoRecord, NodeEntry, Processes};
 use reqwest::Certificate;
-use serde::{Deserialize, Serialize};
+use rustix::process::Signal;
+use serde::Serialize;
 
-/// Clock ticks a second in `/proc/PID/stat`: fixed for programs, whatever the kernel's own rate.
-const TICKS_PER_SECOND: f64 = 100.0;
+use crate::{proc, scrape, stats::per_second};
+
 /// Metrics are taken every other second: two looks that agree, further apart than that, are at rest.
 const METRICS_AGE: Duration = Duration::from_millis(2_500);
 /// Looks after which counters that still move are taken as they are.
 const LOOKS_MAX: usize = 8;
+/// Longest time for a node to stop, to start or to be ready.
+const NODE_DEADLINE: Duration = Duration::from_secs(120);
+/// Pause between two looks at something that is awaited.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How large a cluster is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -38,31 +45,22 @@ impl Shape {
     }
 }
 
-/// `demo.json`, as far as it is used.
-#[derive(Debug, Deserialize)]
-struct Demo {
-    gateways: Vec<String>,
-    ca_file: PathBuf,
-    people: Vec<Person>,
-    nodes: Vec<Node>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Person {
-    national_number: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Node {
-    pid: u32,
-    admin: String,
+/// What nodes count, summed over all of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figures {
+    /// Shards on all disks.
+    pub shards: f64,
+    /// Bytes that nodes sent to nodes of other sites.
+    pub site_bytes: f64,
+    /// When they were taken.
+    pub at: Instant,
 }
 
 /// A cluster that serves.
 pub struct Cluster {
     binary: PathBuf,
     dir: PathBuf,
-    demo: Demo,
+    demo: DemoRecord,
     client: reqwest::Client,
 }
 
@@ -79,10 +77,15 @@ impl Cluster {
         command.args(["--nodes-per-site", &shape.nodes_per_site.to_string(), "--disks-per-node", &shape.disks_per_node.to_string()]);
         let output = command.output().context("the binary cannot be run")?;
         ensure!(output.status.success(), "the cluster did not start: {}", said(&output));
-        let demo: Demo = serde_json::from_slice(&fs::read(dir.join("demo.json"))?).context("demo.json has another form")?;
+        let demo = DemoRecord::read(dir).map_err(|e| anyhow::anyhow!("{e}"))?;
         let client = client(&demo.ca_file)?;
         std::mem::forget(stop);
         Ok(Self { binary: binary.to_owned(), dir: dir.to_owned(), demo, client })
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Addresses of the gateways.
@@ -95,6 +98,14 @@ impl Cluster {
         &self.demo.ca_file
     }
 
+    /// A node.
+    ///
+    /// # Errors
+    /// There is none of this id.
+    pub fn node(&self, id: &str) -> Result<&NodeEntry> {
+        self.demo.nodes.iter().find(|node| node.id == id).with_context(|| format!("there is no node {id}"))
+    }
+
     /// A bearer token of a person: each has a vault with a quota of its own.
     ///
     /// # Errors
@@ -102,7 +113,7 @@ impl Cluster {
     pub fn sign_in(&self, person: usize) -> Result<String> {
         let count = self.demo.people.len().max(1);
         let number = &self.demo.people.get(person % count).context("the demo has nobody")?.national_number;
-        let output = kluis(&self.binary).args(["demo", "sign-in", "--dir"]).arg(&self.dir).arg(number).output()?;
+        let output = self.kluis(&["demo", "sign-in"], &[number.as_str()])?;
         ensure!(output.status.success(), "the sign-in failed: {}", said(&output));
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
@@ -112,38 +123,145 @@ impl Cluster {
     /// # Errors
     /// A node has ended.
     pub fn cpu_seconds(&self) -> Result<f64> {
+        self.demo.nodes.iter().map(|node| proc::cpu_seconds(node.pid)).sum()
+    }
+
+    /// Most memory that any node had since [`Self::reset_peak_memory`], in bytes.
+    ///
+    /// # Errors
+    /// A node has ended.
+    pub fn peak_memory_bytes(&self) -> Result<u64> {
+        self.most(proc::peak_memory_bytes)
+    }
+
+    /// Memory of the largest node now, in bytes.
+    ///
+    /// # Errors
+    /// A node has ended.
+    pub fn resident_memory_bytes(&self) -> Result<u64> {
+        self.most(proc::resident_memory_bytes)
+    }
+
+    fn most(&self, of: impl Fn(u32) -> Result<u64>) -> Result<u64> {
+        self.demo.nodes.iter().try_fold(0, |most, node| Ok(of(node.pid)?.max(most)))
+    }
+
+    /// Begins anew with the most memory.
+    pub fn reset_peak_memory(&self) {
+        self.demo.nodes.iter().for_each(|node| proc::reset_peak_memory(node.pid));
+    }
+
+    /// The sum of a metric over all nodes, with each line's labels shown to `wanted`.
+    ///
+    /// # Errors
+    /// A node does not answer.
+    pub async fn sum(&self, name: &str, wanted: impl Fn(&NodeEntry, &str) -> bool) -> Result<f64> {
         let mut sum = 0.0;
         for node in &self.demo.nodes {
-            sum += cpu_seconds(&format!("/proc/{}/stat", node.pid)).with_context(|| format!("process {} has ended", node.pid))?;
+            sum += scrape::sum(&self.metrics(node).await?, name, |labels| wanted(node, labels));
         }
         Ok(sum)
     }
 
-    /// Shards on all disks, once that number rests.
+    /// What nodes count, once the number of shards rests.
     ///
     /// # Errors
     /// A node does not answer.
-    pub async fn settled_shards(&self) -> Result<u64> {
-        let mut last = self.shards().await?;
+    pub async fn settled(&self) -> Result<Figures> {
+        let mut last = self.figures().await?;
         for _ in 0..LOOKS_MAX {
             tokio::time::sleep(METRICS_AGE).await;
-            let now = self.shards().await?;
-            if now == last {
+            let now = self.figures().await?;
+            let rests = now.shards == last.shards;
+            last = now;
+            if rests {
                 break;
             }
-            last = now;
         }
         Ok(last)
     }
 
-    async fn shards(&self) -> Result<u64> {
-        let mut sum = 0;
-        for node in &self.demo.nodes {
-            let url = format!("{}/metrics", node.admin.trim_end_matches('/'));
-            let text = self.client.get(&url).send().await?.error_for_status()?.text().await?;
-            sum += sum_of(&text, "kluis_disk_shards");
+    /// Bytes a second that go between sites while nobody asks for anything: heartbeats and acknowledgements.
+    ///
+    /// # Errors
+    /// A node does not answer.
+    pub async fn idle_site_bytes_per_second(&self) -> Result<f64> {
+        let before = self.settled().await?;
+        tokio::time::sleep(2 * METRICS_AGE).await;
+        let after = self.figures().await?;
+        Ok(per_second((after.site_bytes - before.site_bytes).max(0.0), after.at - before.at))
+    }
+
+    async fn figures(&self) -> Result<Figures> {
+        let shards = self.sum("kluis_disk_shards", |_, _| true).await?;
+        let leaves = |node: &NodeEntry, labels: &str| {
+            scrape::label(labels, "direction") == Some("sent") && scrape::label(labels, "site") != Some(node.site.as_str())
+        };
+        Ok(Figures { shards, site_bytes: self.sum("kluis_peer_bytes_total", leaves).await?, at: Instant::now() })
+    }
+
+    /// The metrics of a node, as they are published.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn metrics(&self, node: &NodeEntry) -> Result<String> {
+        let url = format!("{}/metrics", node.admin.as_str().trim_end_matches('/'));
+        Ok(self.client.get(url).send().await?.error_for_status()?.text().await?)
+    }
+
+    /// Asks a node to stop and waits until it has.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn stop_node(&self, id: &str) -> Result<()> {
+        let processes = Processes::read(&self.dir).map_err(|e| anyhow::anyhow!("{e}"))?;
+        let process = processes.nodes.get(id).with_context(|| format!("{id} does not run"))?;
+        process.signal(Signal::TERM);
+        ensure!(process.ended_within(NODE_DEADLINE).await, "{id} does not stop");
+        Ok(())
+    }
+
+    /// Starts a node again; returns the time until it was ready to serve.
+    ///
+    /// # Errors
+    /// It does not start, or is not ready in time.
+    pub async fn start_node(&mut self, id: &str) -> Result<Duration> {
+        let begun = Instant::now();
+        let output = self.kluis(&["demo", "start-node"], &[id])?;
+        ensure!(output.status.success(), "{id} does not start: {}", said(&output));
+        // It has another process now.
+        self.demo = DemoRecord::read(&self.dir).map_err(|e| anyhow::anyhow!("{e}"))?;
+        let url = format!("{}/readyz", self.node(id)?.admin.as_str().trim_end_matches('/'));
+        while !self.client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            ensure!(begun.elapsed() < NODE_DEADLINE, "{id} is not ready");
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(sum)
+        Ok(begun.elapsed())
+    }
+
+    /// Puts the disks that are announced and not yet in use into force, once there are `count` of them.
+    ///
+    /// # Errors
+    /// They are not announced in time, or the plan is refused.
+    pub async fn apply_topology(&self, count: usize) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let output = self.kluis(&["--output", "json", "cluster", "apply-topology"], &[])?;
+            let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            if plan.get("added").and_then(|added| added.as_array()).is_some_and(|added| added.len() >= count) {
+                break;
+            }
+            ensure!(begun.elapsed() < NODE_DEADLINE, "{count} new disks are not announced: {plan} {}", said(&output));
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let output = self.kluis(&["cluster", "apply-topology", "--apply"], &[])?;
+        ensure!(output.status.success(), "the topology was not applied: {}", said(&output));
+        Ok(())
+    }
+
+    /// Runs a command of the product about this cluster.
+    fn kluis(&self, command: &[&str], arguments: &[&str]) -> Result<Output> {
+        kluis(&self.binary).args(command).arg("--dir").arg(&self.dir).args(arguments).output().context("the binary cannot be run")
     }
 
     /// Stops it.
@@ -205,41 +323,11 @@ pub fn client(ca_file: &Path) -> Result<reqwest::Client> {
     Ok(builder.timeout(Duration::from_secs(300)).build()?)
 }
 
-/// The sum of a metric over its labels, in Prometheus' text form.
-fn sum_of(text: &str, name: &str) -> u64 {
-    let of = |line: &str| -> Option<u64> {
-        let rest = line.strip_prefix(name)?;
-        if !rest.starts_with([' ', '{']) {
-            return None;
-        }
-        rest.rsplit_once(' ')?.1.parse().ok()
-    };
-    text.lines().filter_map(of).sum()
-}
-
-/// Processor time of this process, in seconds.
+/// The first of `count` ports in a row that nobody uses.
 ///
 /// # Errors
-/// The system does not tell.
-pub fn own_cpu_seconds() -> Result<f64> {
-    cpu_seconds("/proc/self/stat")
-}
-
-/// User and system time of a process: fields 14 and 15 of proc(5). The name in field 2 may hold spaces.
-fn cpu_seconds(stat_file: &str) -> Result<f64> {
-    parse_cpu_ticks(&fs::read_to_string(stat_file)?).map(|ticks| ticks as f64 / TICKS_PER_SECOND).context("/proc has another form")
-}
-
-fn parse_cpu_ticks(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    user.checked_add(system)
-}
-
-/// The first of `count` ports in a row that nobody uses.
-fn free_ports(count: u16) -> Result<u16> {
+/// There are none.
+pub fn free_ports(count: u16) -> Result<u16> {
     let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     for base in (12_000..30_000_u16).step_by(usize::from(count)) {
         if (base..base.saturating_add(count)).all(free) {
@@ -247,22 +335,4 @@ fn free_ports(count: u16) -> Result<u16> {
         }
     }
     bail!("every range of {count} ports is in use")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ticks_are_found_behind_an_ugly_name() {
-        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 250 150 7 8 20 0 1 0 987654 1000 200";
-        assert_eq!(parse_cpu_ticks(stat), Some(400));
-        assert_eq!(parse_cpu_ticks("7 x S"), None);
-    }
-
-    #[test]
-    fn only_the_named_metric_is_summed() {
-        let text = "# HELP a b\nkluis_disk_shards{disk=\"1\"} 4\nkluis_disk_shards{disk=\"2\"} 5\nkluis_disk_shards_total 100\n";
-        assert_eq!(sum_of(text, "kluis_disk_shards"), 9);
-    }
 }

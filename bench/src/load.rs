@@ -42,7 +42,7 @@ pub struct Document {
 /// What a step did.
 #[derive(Debug, Default)]
 pub struct Done {
-    /// Time of each request.
+    /// Time of each request, in no order.
     pub latencies: Vec<Duration>,
     /// Time of the whole step.
     pub elapsed: Duration,
@@ -73,7 +73,11 @@ impl Client {
         self.gateways.get(worker % self.gateways.len().max(1)).map(String::as_str).context("no gateway")
     }
 
-    async fn put(&self, worker: usize, key: &str, body: Bytes) -> Result<Document> {
+    /// Uploads a document through the gateway of a worker.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn put(&self, worker: usize, key: &str, body: Bytes) -> Result<Document> {
         let request = self.client.post(format!("{}/v1/documents", self.gateway(worker)?)).query(&[("name", key)]);
         let request = request.bearer_auth(&self.token).header("Idempotency-Key", key).header("Content-Type", "application/octet-stream");
         let answer = request.body(body).send().await?;
@@ -83,7 +87,11 @@ impl Client {
         serde_json::from_str(&text).context("the answer to an upload has another form")
     }
 
-    async fn get(&self, worker: usize, document: &Document) -> Result<()> {
+    /// Downloads a document through the gateway of a worker.
+    ///
+    /// # Errors
+    /// It is refused or cut short.
+    pub async fn get(&self, worker: usize, document: &Document) -> Result<()> {
         let url = format!("{}/v1/documents/{}/content", self.gateway(worker)?, document.id);
         let mut answer = self.client.get(url).bearer_auth(&self.token).send().await?;
         ensure!(answer.status().is_success(), "a download was refused: {}", answer.status());
@@ -93,6 +101,34 @@ impl Client {
         }
         ensure!(len == document.size, "a download had {len} of {} bytes", document.size);
         Ok(())
+    }
+
+    /// The first page of the vault's list, read whole; how many entries it has.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn list(&self, worker: usize, limit: usize) -> Result<usize> {
+        let url = format!("{}/v1/documents", self.gateway(worker)?);
+        let answer = self.client.get(url).query(&[("limit", limit)]).bearer_auth(&self.token).send().await?;
+        ensure!(answer.status().is_success(), "a list was refused: {}", answer.status());
+        let page: serde_json::Value = serde_json::from_slice(&answer.bytes().await?)?;
+        page.get("documents").and_then(|documents| documents.as_array()).map(Vec::len).context("the list has another form")
+    }
+
+    /// The id of the person's vault.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn vault_id(&self) -> Result<String> {
+        let answer = self.client.get(format!("{}/v1/me", self.gateway(0)?)).bearer_auth(&self.token).send().await?;
+        ensure!(answer.status().is_success(), "who asks was refused: {}", answer.status());
+        let me: serde_json::Value = serde_json::from_slice(&answer.bytes().await?)?;
+        me.get("vault_id").and_then(|id| id.as_str()).map(str::to_owned).context("the answer about who asks has another form")
+    }
+
+    /// How many gateways there are.
+    pub fn gateways(&self) -> usize {
+        self.gateways.len()
     }
 }
 
@@ -167,7 +203,6 @@ pub async fn run(
         all.documents.extend(done.documents);
     }
     all.elapsed = begun.elapsed();
-    all.latencies.sort_unstable();
     Ok(all)
 }
 
@@ -181,7 +216,11 @@ pub fn random(len: usize) -> Result<Bytes> {
     Ok(bytes.into())
 }
 
-fn rand_u64() -> Result<u64> {
+/// A random number.
+///
+/// # Errors
+/// The system gives no randomness.
+pub fn rand_u64() -> Result<u64> {
     let mut bytes = [0; 8];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow!("no randomness"))?;
     Ok(u64::from_le_bytes(bytes))

@@ -1,36 +1,45 @@
 //! `kluis-bench`: what the cluster does a second, and what this machine could do at most.
 //!
-//! Reading order: this file (the order of a run), [`primitives`] (what the machine can do), [`cluster`]
-//! (processes of the real binary, what they cost), [`load`] (uploads and downloads), [`report`] (limits,
-//! ratios, table, JSON).
+//! Reading order: [`plan`] (what is measured, in which order, with which warm-up), [`primitives`] (what the machine
+//! can do), [`limit`] (what follows from that), [`cluster`] (processes of the real binary, what they cost), [`load`]
+//! (requests), the parts [`objects`], [`metadata`], [`repair`] and [`flat`], then [`report`] with [`table`] and
+//! [`plot`]. [`proc`], [`scrape`], [`stats`] and [`machine`] are small tools of these.
 //!
-//! Owns: the plan of a run. Not: building the binary that it measures.
-//! Holds: (1) primitives and cluster are measured in one run on one machine, so that their ratio means
+//! Owns: the course of a run. Not: building the binary that it measures.
+//! Holds: (1) primitives and everything else are measured in one run on one machine, so that their ratio means
 //! something on any machine; (2) no figure is written down here: what is printed was measured or computed
 //! from what was; (3) whatever it started it stops, also after an error.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod cluster;
+mod flat;
+mod limit;
 mod load;
+mod machine;
+mod metadata;
+mod objects;
+mod plan;
+mod plot;
 mod primitives;
+mod proc;
+mod repair;
 mod report;
+mod scrape;
+mod stats;
+mod table;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
 
-use cluster::{Cluster, Shape};
-use load::{Client, Direction, Document};
-use report::{Cost, Machine, Operation, Report};
-
-/// Sizes of documents, in bytes.
-const SIZES: [usize; 3] = [4 << 10, 1 << 20, 64 << 20];
-/// Requests at a time.
-const CONCURRENCIES: [usize; 2] = [1, 16];
-/// Nine processes, and three: what each is worth.
-const SHAPES: [Shape; 2] = [Shape { nodes_per_site: 3, disks_per_node: 2 }, Shape { nodes_per_site: 1, disks_per_node: 3 }];
+use machine::Machine;
+use plan::{Part, Plan, SHAPES, wanted};
+use report::Report;
 
 /// Measures a cluster of real processes and the machine that it runs on.
 #[derive(Debug, Parser)]
@@ -42,33 +51,18 @@ struct Arguments {
     /// Short steps: to see that it works, not how fast
     #[arg(long)]
     quick: bool,
-    /// Where the figures go as JSON
+    /// Only these parts; primitives are measured in any case, because limits need them
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
+    /// Time of a step of load, in the place of the usual
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
+    /// Where the figures go, as JSON; table (.txt) and curves (.svg) are put beside it
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Where disks and metadata are put for the time of the run
+    /// Where disks and metadata are put for the time of the run; the disk that is measured
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-}
-
-/// How long and how much.
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    /// Time of a primitive.
-    primitive: Duration,
-    /// Time of a step of load.
-    step: Duration,
-    /// Bytes of documents after which a step ends early: the disks of the machine are not endless.
-    step_bytes: u64,
-}
-
-impl Limits {
-    fn new(quick: bool) -> Self {
-        if quick {
-            Self { primitive: Duration::from_millis(300), step: Duration::from_secs(2), step_bytes: 64 << 20 }
-        } else {
-            Self { primitive: Duration::from_secs(2), step: Duration::from_secs(10), step_bytes: 512 << 20 }
-        }
-    }
 }
 
 /// A directory that goes with the value.
@@ -80,71 +74,71 @@ impl Drop for Scratch {
     }
 }
 
+impl Scratch {
+    fn create(path: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// Where a cluster of the part has its directory.
+    fn demo(&self) -> PathBuf {
+        self.0.join("demo")
+    }
+
+    /// A directory in it, which goes before the next part begins: disks of two clusters need not lie side by side.
+    fn part(&self, name: &str) -> Result<Self> {
+        Self::create(self.0.join(name))
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let limits = Limits::new(arguments.quick);
+    let plan = Plan::new(arguments.quick, arguments.seconds);
     let binary = fs::canonicalize(&arguments.binary).with_context(|| format!("there is no {}", arguments.binary.display()))?;
     let parent = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let scratch = Scratch(std::path::absolute(parent.join(format!("kluis-bench-{}", std::process::id())))?);
-    fs::create_dir_all(&scratch.0).with_context(|| format!("cannot make {}", scratch.0.display()))?;
-
-    eprintln!("measuring the machine");
-    let primitives = primitives::measure(&scratch.0, limits.primitive).await?;
-    let mut report = Report { machine: Machine::of_this()?, quick: arguments.quick, primitives, operations: Vec::new() };
-    for shape in SHAPES {
-        let dir = scratch.0.join(format!("{}-nodes", shape.nodes()));
-        eprintln!("starting {} nodes", shape.nodes());
-        let cluster = Cluster::start(&binary, &dir, shape)?;
-        for (person, size) in SIZES.into_iter().enumerate() {
-            let client = Client::new(&cluster, person)?;
-            for concurrency in CONCURRENCIES {
-                eprintln!("  {size} bytes, {concurrency} at a time");
-                let operations = measure(&cluster, &client, shape, size, concurrency, limits).await?;
-                report.operations.extend(operations);
-            }
-        }
-        cluster.stop()?;
-        // The disks of one cluster need not lie beside those of the next.
-        let _ = fs::remove_dir_all(&dir);
-    }
-    print!("{}", report.table());
+    let scratch = Scratch::create(std::path::absolute(parent.join(format!("kluis-bench-{}", std::process::id())))?)?;
+    let report = measure(&binary, &scratch, &plan, &arguments.only).await?;
+    print!("{}", table::of(&report));
     if let Some(out) = &arguments.out {
-        fs::write(out, report.json()?).with_context(|| format!("cannot write {}", out.display()))?;
+        report.write(out)?;
     }
     Ok(())
 }
 
-/// Uploads for a while, then downloads what was uploaded.
-async fn measure(
-    cluster: &Cluster,
-    client: &Client,
-    shape: Shape,
-    size: usize,
-    concurrency: usize,
-    limits: Limits,
-) -> Result<[Operation; 2]> {
-    let before = cluster.settled_shards().await?;
-    let (put, documents) = step(cluster, client, Direction::Put, size, concurrency, &[], limits).await?;
-    let shards = cluster.settled_shards().await?.saturating_sub(before);
-    let (get, _) = step(cluster, client, Direction::Get, size, concurrency, &documents, limits).await?;
-    let operation =
-        |direction, cost, stored| Operation { shape, direction, size_bytes: size, concurrency, cost, stored_bytes_per_byte: stored };
-    Ok([operation(Direction::Put, put, report::stored_per_byte(size, put.operations, shards)), operation(Direction::Get, get, None)])
-}
-
-async fn step(
-    cluster: &Cluster,
-    client: &Client,
-    direction: Direction,
-    size: usize,
-    concurrency: usize,
-    documents: &[Document],
-    limits: Limits,
-) -> Result<(Cost, Vec<Document>)> {
-    let (server, own) = (cluster.cpu_seconds()?, cluster::own_cpu_seconds()?);
-    let done = load::run(client, direction, size, concurrency, documents, limits.step, limits.step_bytes).await?;
-    let server_cpu_seconds = cluster.cpu_seconds()? - server;
-    let client_cpu_seconds = cluster::own_cpu_seconds()? - own;
-    Ok((Cost::new(&done, size, server_cpu_seconds, client_cpu_seconds), done.documents))
+async fn measure(binary: &Path, scratch: &Scratch, plan: &Plan, only: &[Part]) -> Result<Report> {
+    let machine = Machine::of_this(&scratch.0)?;
+    eprintln!("measuring the machine");
+    let primitives = primitives::measure(&scratch.part("primitives")?.0, plan.primitive).await?;
+    let mut report = Report {
+        machine,
+        version: env!("CARGO_PKG_VERSION"),
+        quick: plan.quick,
+        step_seconds: plan.step.as_secs_f64(),
+        primitives,
+        operations: Vec::new(),
+        metadata: Vec::new(),
+        repair: None,
+        flat: Vec::new(),
+    };
+    if wanted(only, Part::Objects) {
+        for shape in SHAPES {
+            let part = scratch.part(&format!("objects-{}", shape.nodes()))?;
+            let cores = report.machine.cores;
+            report.operations.extend(objects::measure(binary, &part.demo(), shape, plan, &report.primitives, cores).await?);
+        }
+    }
+    if wanted(only, Part::Metadata) {
+        let part = scratch.part("metadata")?;
+        report.metadata = metadata::measure(&part.0, plan).await?;
+    }
+    if wanted(only, Part::Repair) {
+        let part = scratch.part("repair")?;
+        report.repair = Some(repair::measure(binary, &part.demo(), plan).await?);
+    }
+    if wanted(only, Part::Flat) {
+        let part = scratch.part("flat")?;
+        report.flat = flat::measure(binary, &part.demo(), plan).await?;
+    }
+    Ok(report)
 }

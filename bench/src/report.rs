@@ -1,367 +1,227 @@
-//! Limits, ratios, the table and the JSON.
+//! Everything that a run found, and the files that it is kept in.
 //!
-//! The limit of an operation is what the machine could do if it did nothing but the primitives that the
-//! operation cannot do without, all nodes and the client on its cores:
-//! - upload of a GiB: TLS at both ends (as two passes of its cipher), sealing, coding, one checksum and one
-//!   durable write of every shard, QUIC for the shards that leave the gateway's node;
-//! - download of a GiB: TLS at both ends, opening, one checksum of the data shards, QUIC for those that
-//!   come from other nodes;
-//! - upload of a document smaller than a chunk of [`LARGE_BYTES`]: two durable writes, one after the other
-//!   (shards, then metadata), at the rate of one disk, for each request at a time; no limit is computed for
-//!   downloads of that size.
+//! | file | what |
+//! |---|---|
+//! | `NAME.json` | all figures, for programs |
+//! | `NAME.txt` | the table, for people ([`crate::table`]) |
+//! | `NAME.svg` | the curves ([`crate::plot`]) |
 //!
-//! The kernel's share of HTTPS is not in it: the limit is a little too high, and the ratio a little too low.
-//!
-//! Owns: this arithmetic and its presentation. Not: measuring. Holds: pure but for the description of the
-//! machine.
+//! Owns: these three forms of one value. Not: measuring. Holds: parts that were not measured are absent in all of
+//! them; the machine is described in each.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
-use kluis_chunkstore::{code::Code, format::record::stored_bytes};
 use serde::Serialize;
 
 use crate::{
-    cluster::Shape,
-    load::{Direction, Done},
-    primitives::{Primitives, Rate},
+    flat,
+    load::Direction,
+    machine::Machine,
+    metadata,
+    objects::Operation,
+    plan::{CONCURRENCIES, METADATA_CLIENTS, SHAPES},
+    plot::{self, Panel, Series},
+    primitives::Primitives,
+    repair::Repair,
+    table,
 };
 
-const MIB: f64 = 1_048_576.0;
-const CODE: Code = Code::STANDARD;
-/// Documents from this size on are bound by bytes, smaller ones by durable writes.
-const LARGE_BYTES: usize = 1 << 20;
-
-/// Where the figures come from.
-#[derive(Debug, Clone, Serialize)]
-pub struct Machine {
-    /// Model of the processor.
-    pub cpu: String,
-    /// Cores that this process may use.
-    pub cores: usize,
-    /// Kernel release.
-    pub kernel: String,
-    /// Memory in bytes.
-    pub memory_bytes: u64,
-    /// When the run began, UTC.
-    pub date: String,
-}
-
-impl Machine {
-    /// This machine, now.
-    ///
-    /// # Errors
-    /// The system does not tell how many cores there are.
-    pub fn of_this() -> Result<Self> {
-        let line = |file: &str, key: &str| -> Option<String> {
-            let text = fs::read_to_string(file).ok()?;
-            let line = text.lines().find(|line| line.starts_with(key))?;
-            Some(line.split_once(':')?.1.trim().to_owned())
-        };
-        let memory_kib = line("/proc/meminfo", "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Ok(Self {
-            cpu: line("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
-            cores: std::thread::available_parallelism().context("the number of cores is not known")?.get(),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
-            memory_bytes: memory_kib.unwrap_or(0).saturating_mul(1024),
-            date: utc(seconds),
-        })
-    }
-}
-
-/// What a step cost.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Cost {
-    /// Requests.
-    pub operations: u64,
-    /// Requests a second.
-    pub operations_per_second: f64,
-    /// Bytes of documents a second, in MiB.
-    pub mib_per_second: f64,
-    /// Median time of a request, in milliseconds.
-    pub p50_ms: f64,
-    /// Time within which 99 of 100 requests were done, in milliseconds.
-    pub p99_ms: f64,
-    /// Processor time of all nodes for a GiB, in seconds.
-    pub server_cpu_seconds_per_gib: f64,
-    /// Processor time of the client for a GiB, in seconds.
-    pub client_cpu_seconds_per_gib: f64,
-}
-
-impl Cost {
-    /// From what was done, with processor time.
-    pub fn new(done: &Done, size_bytes: usize, server_cpu_seconds: f64, client_cpu_seconds: f64) -> Self {
-        let operations = done.latencies.len() as u64;
-        let (seconds, mib) = (done.elapsed.as_secs_f64(), operations as f64 * size_bytes as f64 / MIB);
-        Self {
-            operations,
-            operations_per_second: operations as f64 / seconds,
-            mib_per_second: mib / seconds,
-            p50_ms: percentile_ms(&done.latencies, 50),
-            p99_ms: percentile_ms(&done.latencies, 99),
-            server_cpu_seconds_per_gib: server_cpu_seconds / mib * 1024.0,
-            client_cpu_seconds_per_gib: client_cpu_seconds / mib * 1024.0,
-        }
-    }
-}
-
-/// The least of the sorted times within which `percent` of them lie.
-fn percentile_ms(sorted: &[Duration], percent: usize) -> f64 {
-    let rank = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-    sorted.get(rank).map_or(0.0, |time| time.as_secs_f64() * 1e3)
-}
-
-/// One operation on one cluster.
-#[derive(Debug, Clone, Serialize)]
-pub struct Operation {
-    /// The cluster.
-    pub shape: Shape,
-    /// Upload or download.
-    pub direction: Direction,
-    /// Size of the documents.
-    pub size_bytes: usize,
-    /// Requests at a time.
-    pub concurrency: usize,
-    /// What was measured.
-    pub cost: Cost,
-    /// Bytes in segments for each byte of a document; uploads only.
-    pub stored_bytes_per_byte: Option<f64>,
-}
-
-/// Bytes in segments for each byte of a document, from the shards that appeared. `None` when the figures do
-/// not fit whole chunks of a known code: something else wrote meanwhile.
-pub fn stored_per_byte(size_bytes: usize, documents: u64, shards: u64) -> Option<f64> {
-    let per_document = shards.checked_div(documents).filter(|each| *each > 0 && each * documents == shards)?;
-    let (code, chunks) = [CODE, Code::SMALL].into_iter().find_map(|code| {
-        let n = u64::try_from(code.n()).ok()?;
-        per_document.is_multiple_of(n).then_some((code, per_document / n))
-    })?;
-    let chunk_bytes = size_bytes.div_ceil(usize::try_from(chunks).ok()?);
-    let shard_bytes = u32::try_from(code.shard_len(chunk_bytes)).ok()?;
-    Some(per_document as f64 * stored_bytes(shard_bytes) as f64 / size_bytes as f64)
-}
-
-/// All of a run.
+/// A run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Where.
+    /// Where it ran.
     pub machine: Machine,
-    /// Whether steps were too short for the figures to mean much.
+    /// Version of the product.
+    pub version: &'static str,
+    /// Whether steps were short: the figures show that it works, not how fast.
     pub quick: bool,
+    /// Time of a step of load, in seconds.
+    pub step_seconds: f64,
     /// What the machine can do.
     pub primitives: Primitives,
-    /// What the clusters did.
+    /// Uploads and downloads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<Operation>,
-}
-
-/// The limit of an operation, in operations a second, where one is computed.
-fn limit(primitives: &Primitives, cores: usize, operation: &Operation) -> Option<f64> {
-    let size = operation.size_bytes as f64;
-    if operation.size_bytes >= LARGE_BYTES {
-        let cpu_seconds_per_gib = match operation.direction {
-            Direction::Put => put_cpu(primitives, operation.shape),
-            Direction::Get => get_cpu(primitives, operation.shape),
-        };
-        return Some(cores as f64 / cpu_seconds_per_gib * 1024.0 * MIB / size);
-    }
-    match operation.direction {
-        Direction::Put => Some(primitives.append_block_synced.operations_per_second / 2.0 * operation.concurrency as f64),
-        Direction::Get => None,
-    }
-}
-
-/// Part of the shards that lie on other nodes than the gateway's.
-fn remote(shape: Shape) -> f64 {
-    let nodes = f64::from(shape.nodes());
-    (nodes - 1.0) / nodes
-}
-
-fn put_cpu(p: &Primitives, shape: Shape) -> f64 {
-    let expansion = CODE.n() as f64 / CODE.k() as f64;
-    let cpu = |rate: Rate| rate.cpu_seconds_per_gib;
-    let shards = cpu(p.xxh3) + cpu(p.append_shard_synced) + cpu(p.quic_loopback) * remote(shape);
-    3.0 * cpu(p.aes_256_gcm) + cpu(p.rs_encode_4_5) + expansion * shards
-}
-
-fn get_cpu(p: &Primitives, shape: Shape) -> f64 {
-    let cpu = |rate: Rate| rate.cpu_seconds_per_gib;
-    3.0 * cpu(p.aes_256_gcm) + cpu(p.xxh3) + cpu(p.quic_loopback) * remote(shape)
+    /// Commits a second.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metadata: Vec<metadata::Row>,
+    /// The repair of a disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<Repair>,
+    /// Cost while documents grow.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flat: Vec<flat::Row>,
 }
 
 impl Report {
-    fn limits(&self) -> Vec<Option<f64>> {
-        self.operations.iter().map(|operation| limit(&self.primitives, self.machine.cores, operation)).collect()
-    }
-
-    /// As a table for people.
-    pub fn table(&self) -> String {
-        let Machine { cpu, cores, kernel, memory_bytes, date } = &self.machine;
-        let mut out = format!("{cpu}, {cores} cores, {} GiB, Linux {kernel}, {date}\n", memory_bytes >> 30);
-        if self.quick {
-            out.push_str("quick run: the figures show that it works, not how fast\n");
-        }
-        let p = &self.primitives;
-        let _ = writeln!(out, "\n{:<28} {:>10} {:>12} {:>10}", "primitive", "MiB/s", "ops/s", "CPU s/GiB");
-        for (name, rate) in [
-            ("AES-256-GCM", p.aes_256_gcm),
-            ("Reed-Solomon 4+5 encode", p.rs_encode_4_5),
-            ("XXH3", p.xxh3),
-            ("append 256 KiB, fdatasync", p.append_shard_synced),
-            ("append 4 KiB, fdatasync", p.append_block_synced),
-            ("QUIC loopback, both ends", p.quic_loopback),
-        ] {
-            let Rate { mib_per_second, operations_per_second, cpu_seconds_per_gib } = rate;
-            let _ = writeln!(out, "{name:<28} {mib_per_second:>10.1} {operations_per_second:>12.1} {cpu_seconds_per_gib:>10.3}");
-        }
-        let heading =
-            ["nodes", "op", "size", "at once", "ops/s", "MiB/s", "p50 ms", "p99 ms", "CPU s/GiB", "client", "stored", "limit/s", "ratio"];
-        let _ = writeln!(
-            out,
-            "\n{:>5} {:>3} {:>8} {:>7} {:>9} {:>8} {:>9} {:>9} {:>9} {:>7} {:>6} {:>9} {:>6}",
-            heading[0],
-            heading[1],
-            heading[2],
-            heading[3],
-            heading[4],
-            heading[5],
-            heading[6],
-            heading[7],
-            heading[8],
-            heading[9],
-            heading[10],
-            heading[11],
-            heading[12]
-        );
-        for (operation, limit) in self.operations.iter().zip(self.limits()) {
-            let Operation { shape, direction, size_bytes, concurrency, cost, stored_bytes_per_byte } = operation;
-            let name = match direction {
-                Direction::Put => "put",
-                Direction::Get => "get",
-            };
-            let number = |value: Option<f64>, digits: usize| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
-            let _ = writeln!(
-                out,
-                "{:>5} {name:>3} {:>8} {concurrency:>7} {:>9.1} {:>8.1} {:>9.2} {:>9.2} {:>9.2} {:>7.2} {:>6} {:>9} {:>6}",
-                shape.nodes(),
-                shown_size(*size_bytes),
-                cost.operations_per_second,
-                cost.mib_per_second,
-                cost.p50_ms,
-                cost.p99_ms,
-                cost.server_cpu_seconds_per_gib,
-                cost.client_cpu_seconds_per_gib,
-                number(*stored_bytes_per_byte, 3),
-                number(limit, 1),
-                number(limit.map(|limit| cost.operations_per_second / limit), 3),
-            );
-        }
-        out
-    }
-
-    /// As JSON: what was measured, with limit and ratio of each operation.
+    /// Writes the three files beside `out`, whose ending is replaced.
     ///
     /// # Errors
-    /// A figure has no JSON form.
-    pub fn json(&self) -> Result<String> {
-        let mut value = serde_json::to_value(self)?;
-        let operations = value.get_mut("operations").and_then(|o| o.as_array_mut()).context("a report has operations")?;
-        for ((shown, operation), limit) in operations.iter_mut().zip(&self.operations).zip(self.limits()) {
-            let members = shown.as_object_mut().context("an operation is an object")?;
-            members.insert("limit_operations_per_second".to_owned(), limit.into());
-            members.insert("ratio".to_owned(), limit.map(|limit| operation.cost.operations_per_second / limit).into());
+    /// A file cannot be written.
+    pub fn write(&self, out: &Path) -> Result<()> {
+        let mut json = serde_json::to_string_pretty(self)?;
+        json.push('\n');
+        for (ending, text) in [("json", json), ("txt", table::of(self)), ("svg", plot::svg(&self.title(), &self.panels()))] {
+            let path = out.with_extension(ending);
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        let mut text = serde_json::to_string_pretty(&value)?;
-        text.push('\n');
-        Ok(text)
+        Ok(())
     }
-}
 
-fn shown_size(bytes: usize) -> String {
-    if bytes >= 1 << 20 { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) }
-}
-
-/// Seconds since 1970 as RFC 3339.
-fn utc(seconds: u64) -> String {
-    let (mut days, rest) = (seconds / 86_400, seconds % 86_400);
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let mut year = 1970;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
+    /// What it is and where it ran, in a line.
+    pub fn title(&self) -> String {
+        let Machine { cpu, cores, kernel, memory_bytes, disk, date } = &self.machine;
+        format!("kluis {}, {cpu}, {cores} cores, {} GiB, {disk}, Linux {kernel}, {date}", self.version, memory_bytes >> 30)
     }
-    let mut month = 1;
-    for len in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < len {
-            break;
+
+    /// The curves: rates of bytes over the size of documents, commits over clients, times over documents.
+    pub fn panels(&self) -> Vec<Panel> {
+        let mut panels = Vec::new();
+        for shape in SHAPES {
+            for (direction, name) in [(Direction::Put, "upload"), (Direction::Get, "download")] {
+                let of = |concurrency: usize| {
+                    let all = self.operations.iter();
+                    all.filter(move |o| (o.shape, o.direction, o.concurrency) == (shape, direction, concurrency))
+                };
+                let mut series: Vec<Series> = Vec::new();
+                for concurrency in CONCURRENCIES {
+                    let points = of(concurrency).map(|o| (o.size_bytes as f64, o.cost.mib_per_second)).collect();
+                    series.push(Series { name: format!("{concurrency} at a time"), points, dashed: false });
+                }
+                let widest = CONCURRENCIES.into_iter().max().unwrap_or(1);
+                let limit = of(widest).map(|o| (o.size_bytes as f64, o.cost.mib_per_second / o.ratio)).collect();
+                series.push(Series { name: format!("limit, {widest} at a time"), points: limit, dashed: true });
+                panels.push(Panel {
+                    title: format!("{name}, {} processes", shape.nodes()),
+                    x: "bytes of a document".to_owned(),
+                    y: "MiB/s".to_owned(),
+                    series,
+                });
+            }
         }
-        days -= len;
-        month += 1;
+        panels.push(self.commits());
+        panels.push(self.growth());
+        panels.retain(|panel| panel.series.iter().any(|series| !series.points.is_empty()));
+        panels
     }
-    format!("{year:04}-{month:02}-{:02}T{:02}:{:02}:{:02}Z", days + 1, rest / 3_600, rest / 60 % 60, rest % 60)
+
+    fn commits(&self) -> Panel {
+        let mut series: Vec<Series> = Vec::new();
+        for row in &self.metadata {
+            let Some(figures) = row.figures else { continue };
+            let point = (row.clients as f64, figures.commits_per_second);
+            match series.iter_mut().find(|series| series.name == row.system) {
+                Some(found) => found.points.push(point),
+                None => series.push(Series { name: row.system.clone(), points: vec![point], dashed: false }),
+            }
+        }
+        Panel { title: "metadata".to_owned(), x: format!("clients {METADATA_CLIENTS:?}"), y: "commits/s".to_owned(), series }
+    }
+
+    fn growth(&self) -> Panel {
+        let of = |name: &str, time: fn(&flat::Row) -> f64| Series {
+            name: name.to_owned(),
+            points: self.flat.iter().map(|row| (row.documents as f64, time(row))).collect(),
+            dashed: false,
+        };
+        let series = vec![
+            of("upload 4 KiB", |row| row.upload.p50_ms),
+            of("download 4 KiB", |row| row.download.p50_ms),
+            of("list a page", |row| row.list.p50_ms),
+        ];
+        Panel { title: "one vault that grows".to_owned(), x: "documents".to_owned(), y: "p50 ms".to_owned(), series }
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use crate::{
+        cluster::Shape,
+        limit::{Bound, Limit, tests::even},
+        objects::Cost,
+        stats::Latency,
+    };
 
-    #[test]
-    fn times_of_day_are_those_of_the_calendar() {
-        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
-        assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
-    }
-
-    #[test]
-    fn percentiles_are_among_the_times() {
-        let times: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
-        assert_eq!((percentile_ms(&times, 50), percentile_ms(&times, 99)), (50.0, 99.0));
-        assert_eq!(percentile_ms(&times[..1], 99), 1.0);
-        assert_eq!(percentile_ms(&[], 50), 0.0);
-    }
-
-    #[test]
-    fn stored_bytes_follow_from_counted_shards() {
-        // A MiB in one chunk: nine shards of a quarter, each with its record's header.
-        let stored = stored_per_byte(1 << 20, 10, 90).unwrap();
-        assert!((2.25..2.26).contains(&stored), "{stored}");
-        let copies = stored_per_byte(4 << 10, 3, 15).unwrap();
-        assert!((5.0..5.2).contains(&copies), "{copies}");
-        assert_eq!(stored_per_byte(1 << 20, 10, 91), None);
-        assert_eq!(stored_per_byte(1 << 20, 0, 0), None);
-    }
-
-    #[test]
-    fn a_limit_falls_when_a_primitive_is_dearer() {
-        let rate = Rate { mib_per_second: 100.0, operations_per_second: 200.0, cpu_seconds_per_gib: 0.5 };
-        let cheap = Primitives {
-            aes_256_gcm: rate,
-            rs_encode_4_5: rate,
-            xxh3: rate,
-            append_shard_synced: rate,
-            append_block_synced: rate,
-            quic_loopback: rate,
+    /// A run with everything in it.
+    pub fn report() -> Report {
+        let latency = Latency { p50_ms: 5.0, p99_ms: 9.0, max_ms: 12.0 };
+        let cost = Cost {
+            operations: 100,
+            operations_per_second: 50.0,
+            mib_per_second: 50.0,
+            latency,
+            server_cpu_seconds_per_gib: 12.5,
+            client_cpu_seconds_per_gib: 1.25,
         };
-        let dear = Primitives { quic_loopback: Rate { cpu_seconds_per_gib: 5.0, ..rate }, ..cheap.clone() };
-        let nothing = Cost::new(&Done::default(), 1, 0.0, 0.0);
-        let shape = Shape { nodes_per_site: 3, disks_per_node: 2 };
-        for direction in [Direction::Put, Direction::Get] {
-            let operation = Operation { shape, direction, size_bytes: 1 << 20, concurrency: 1, cost: nothing, stored_bytes_per_byte: None };
-            assert!(limit(&dear, 2, &operation).unwrap() < limit(&cheap, 2, &operation).unwrap());
-        }
-        let small = Operation {
+        let limit = Limit { operations_per_second: 200.0, bound: Bound::Processor, cpu_seconds: 0.01 };
+        let operation = |shape: Shape, direction, size_bytes| Operation {
             shape,
-            direction: Direction::Put,
-            size_bytes: 4 << 10,
-            concurrency: 16,
-            cost: nothing,
-            stored_bytes_per_byte: None,
+            direction,
+            size_bytes,
+            concurrency: 64,
+            cost,
+            stored_bytes_per_byte: (direction == Direction::Put).then_some(2.251),
+            site_bytes_per_byte: 1.5,
+            peak_memory_bytes: 64 << 20,
+            limit,
+            ratio: 0.25,
         };
-        assert_eq!(limit(&cheap, 2, &small), Some(1_600.0));
+        let [nine, three] = SHAPES;
+        let figures = metadata::Figures { commits: 9, commits_per_second: 4_321.0, latency, cpu_ms_per_commit: 0.5 };
+        Report {
+            machine: Machine {
+                cpu: "A <fast> & odd CPU".to_owned(),
+                cores: 2,
+                kernel: "6.1".to_owned(),
+                memory_bytes: 8 << 30,
+                disk: "ext4 on /dev/a".to_owned(),
+                date: "2026-01-01T00:00:00Z".to_owned(),
+            },
+            version: "0",
+            quick: true,
+            step_seconds: 2.0,
+            primitives: even(),
+            operations: vec![
+                operation(nine, Direction::Put, 4 << 10),
+                operation(nine, Direction::Put, 1 << 20),
+                operation(three, Direction::Get, 64 << 20),
+            ],
+            metadata: vec![
+                metadata::Row { system: "kluis, 3 voters".to_owned(), clients: 16, figures: Some(figures), note: "here".to_owned() },
+                metadata::Row { system: "etcd".to_owned(), clients: 16, figures: None, note: "not installed".to_owned() },
+            ],
+            repair: Some(Repair {
+                document_bytes: 64 << 20,
+                shards_before: 576,
+                shards_lost: 32,
+                repaired_bytes: 8 << 20,
+                seconds: 4.0,
+                mib_per_second: 2.0,
+                budget_mib_per_second: 64.0,
+                server_cpu_seconds_per_gib: 3.0,
+            }),
+            flat: vec![flat::tests::row(1_000), flat::tests::row(1_000_000)],
+        }
+    }
+
+    #[test]
+    fn panels_are_of_what_was_measured() {
+        let whole = report();
+        let titles: Vec<String> = whole.panels().into_iter().map(|panel| panel.title).collect();
+        assert_eq!(titles, ["upload, 9 processes", "download, 3 processes", "metadata", "one vault that grows"]);
+        let none = Report { operations: Vec::new(), metadata: Vec::new(), repair: None, flat: Vec::new(), ..whole };
+        assert!(none.panels().is_empty());
+        let json = serde_json::to_value(&none).unwrap();
+        assert!(json.get("operations").is_none() && json.get("repair").is_none());
+        assert!(json.get("machine").is_some() && json.get("primitives").is_some());
+    }
+
+    #[test]
+    fn the_limit_is_drawn_at_the_rate_that_the_ratio_says() {
+        let panels = report().panels();
+        let dashed = panels[0].series.iter().find(|series| series.dashed).unwrap();
+        assert_eq!(dashed.points, [(4_096.0, 200.0), (1_048_576.0, 200.0)]);
     }
 }

@@ -29,6 +29,7 @@ pub struct NodeMetrics {
     read_rounds: IntCounter,
     peer_rtt: GaugeVec,
     peer_bytes: IntGaugeVec,
+    peer_bytes_total: IntCounterVec,
     peer_datagram: IntGaugeVec,
     repair_bytes: IntCounter,
     repair_shards: IntCounter,
@@ -81,6 +82,10 @@ impl NodeMetrics {
             peer_bytes: made!(IntGaugeVec::new(
                 opts("kluis_peer_connection_bytes", "Bytes over UDP on the present connection."),
                 &["node", "direction"]
+            )),
+            peer_bytes_total: made!(IntCounterVec::new(
+                opts("kluis_peer_bytes_total", "Bytes over UDP on all connections with a node."),
+                &["node", "site", "direction"]
             )),
             peer_datagram: made!(IntGaugeVec::new(opts("kluis_peer_datagram_bytes", "Datagram size in use."), &["node"])),
             repair_bytes: made!(IntCounter::new("kluis_repair_bytes_total", "Bytes of shards made anew.")),
@@ -141,6 +146,13 @@ impl NodeMetrics {
             self.peer_bytes.with_label_values(&[id.as_str(), "received"]).set(gauge(peer.received_bytes));
             self.peer_datagram.with_label_values(&[id.as_str()]).set(i64::from(peer.datagram_bytes));
         }
+        for (node, traffic) in hub.traffic() {
+            // A counter's labels never change: it begins once the node's site is known.
+            let Some(member) = members.iter().find(|m| m.id == node) else { continue };
+            let (id, site) = (node.to_string(), SiteName::as_str(&member.site));
+            counter_to(&self.peer_bytes_total.with_label_values(&[id.as_str(), site, "sent"]), traffic.sent_bytes);
+            counter_to(&self.peer_bytes_total.with_label_values(&[id.as_str(), site, "received"]), traffic.received_bytes);
+        }
         counter_to(&self.repair_bytes, reconcile.rebuilt_bytes.load(Ordering::Relaxed));
         counter_to(&self.repair_shards, reconcile.rebuilt.load(Ordering::Relaxed));
         counter_to(&self.collected, reconcile.collected.load(Ordering::Relaxed));
@@ -161,11 +173,13 @@ mod tests {
         let metrics = NodeMetrics::register(&telemetry.registry).unwrap();
         metrics.disk_used.with_label_values(&["d"]).set(1);
         metrics.peer_rtt.with_label_values(&["n1", "dc1"]).set(0.5);
+        metrics.peer_bytes_total.with_label_values(&["n1", "dc1", "sent"]).inc_by(1);
         let text = String::from_utf8(telemetry.render().unwrap()).unwrap();
         for name in [
             "kluis_disk_used_bytes",
             "kluis_raft_has_leader",
             "kluis_peer_rtt_seconds",
+            "kluis_peer_bytes_total",
             "kluis_repair_bytes_total",
             "kluis_raft_apply_lag_entries",
             "kluis_tls_certificate_expiry_timestamp_seconds",

@@ -105,6 +105,23 @@ pub struct PeerStatus {
     pub program: String,
 }
 
+/// Bytes over UDP with one peer since this process began, over all connections with it. Never falls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Sent to it.
+    pub sent_bytes: u64,
+    /// Received from it.
+    pub received_bytes: u64,
+}
+
+impl Traffic {
+    fn add(&mut self, connection: &Connection) {
+        let stats = connection.stats();
+        self.sent_bytes = self.sent_bytes.saturating_add(stats.udp_tx.bytes);
+        self.received_bytes = self.received_bytes.saturating_add(stats.udp_rx.bytes);
+    }
+}
+
 struct Peer {
     connection: Connection,
     program: String,
@@ -129,6 +146,9 @@ pub struct Hub {
     peers: RwLock<BTreeMap<NodeId, Peer>>,
     dialling: Mutex<BTreeMap<NodeId, Arc<Notify>>>,
     refused: Mutex<BTreeMap<NodeId, Refused>>,
+    /// Traffic of connections that ended. Changed only while `peers` is locked, so that no connection is counted
+    /// twice or not at all.
+    ended: Mutex<BTreeMap<NodeId, Traffic>>,
     room: Arc<Semaphore>,
 }
 
@@ -154,6 +174,7 @@ impl Hub {
             peers: RwLock::default(),
             dialling: Mutex::default(),
             refused: Mutex::default(),
+            ended: Mutex::default(),
             room: Arc::new(Semaphore::new(server::BODIES_BYTES_MAX)),
         });
         tokio::spawn(accept(Arc::downgrade(&hub), endpoint));
@@ -218,6 +239,16 @@ impl Hub {
                 (*node, status)
             })
             .collect()
+    }
+
+    /// Traffic with every peer that was ever connected.
+    pub fn traffic(&self) -> BTreeMap<NodeId, Traffic> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.ended).clone();
+        for (node, peer) in peers.iter() {
+            all.entry(*node).or_default().add(&peer.connection);
+        }
+        all
     }
 
     /// Whether a peer is connected.
@@ -325,6 +356,7 @@ impl Hub {
         tracing::info!(peer = %node, "peer connected");
         server::serve(connection.clone(), node, self.handler.clone(), self.room.clone()).await;
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        lock(&self.ended).entry(node).or_default().add(&connection);
         if peers.get(&node).is_some_and(|p| p.connection.stable_id() == connection.stable_id()) {
             peers.remove(&node);
         }

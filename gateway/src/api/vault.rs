@@ -25,7 +25,8 @@ use crate::{
     seal::{ChunkSealer, SealError},
 };
 
-const LABEL: &str = "document label";
+/// Purpose of a sealed name and media type; its id is the document's.
+pub const LABEL: &str = "document label";
 const CURSOR: &str = "list cursor";
 const HASH: &str = "upload hash state";
 /// Purpose of a sealed profile; its id is the account's.

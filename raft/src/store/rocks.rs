@@ -150,15 +150,22 @@ impl Instant for Frozen<'_> {
         }
         Ok(())
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAMILIES: [Family; 1] = [Family { name: "log", write_buffer_bytes: 16 << 20, compress: false }];
 
     /// The write-ahead log of a closed database with a hundred records of 200 bytes in it.
     fn write_ahead_log(dir: &Path) -> std::path::PathBuf {
         {
-            let store = RocksStore::open(dir, true).unwrap();
+            let database = RocksDatabases.open(dir, &FAMILIES, true).unwrap();
             for number in 0..100_u8 {
-                let mut batch = WriteBatch::default();
-                batch.put_cf(store.family(LOG).unwrap(), [number], [number; 200]);
-                store.commit(batch, true).unwrap();
+                let mut batch = Batch::default();
+                batch.put("log", [number], [number; 200]);
+                database.write(&batch, true).unwrap();
             }
         }
         let logs = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
@@ -172,12 +179,11 @@ impl Instant for Frozen<'_> {
         let log = write_ahead_log(dir.path());
         let file = std::fs::File::options().write(true).open(&log).unwrap();
         file.set_len(file.metadata().unwrap().len() - 50).unwrap();
-        let store = RocksStore::open(dir.path(), false).unwrap();
-        let family = store.family(LOG).unwrap();
+        let database = RocksDatabases.open(dir.path(), &FAMILIES, false).unwrap();
         for number in 0..99_u8 {
-            assert_eq!(store.db().get_cf(family, [number]).unwrap().as_deref(), Some(&[number; 200][..]));
+            assert_eq!(database.get("log", &[number]).unwrap().as_deref(), Some(&[number; 200][..]));
         }
-        assert_eq!(store.db().get_cf(family, [99]).unwrap(), None, "half a record is none");
+        assert_eq!(database.get("log", &[99]).unwrap(), None, "half a record is none");
     }
 
     #[test]
@@ -190,7 +196,7 @@ impl Instant for Frozen<'_> {
         let mut byte = [0];
         file.read_exact_at(&mut byte, middle).unwrap();
         file.write_all_at(&[byte[0] ^ 1], middle).unwrap();
-        let refused = RocksStore::open(dir.path(), false).expect_err("a damaged record in the middle is no tail");
+        let refused = RocksDatabases.open(dir.path(), &FAMILIES, false).err().expect("a damaged record in the middle is no tail");
         assert!(refused.to_string().to_lowercase().contains("corrupt"), "{refused}");
     }
 }

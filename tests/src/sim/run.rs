@@ -16,7 +16,7 @@ use std::{
 };
 
 use kluis_chunkstore::{
-    ids::{BlobId, ChunkId, DiskId, ShardKey},
+    ids::{BlobId, DiskId, ShardKey},
     placement::{Avoid, Placer},
 };
 use kluis_raft::{client::Metadata, invariants, view};
@@ -449,8 +449,7 @@ fn shards_astray(world: &mut World) -> Result<String, String> {
             let page = view::blobs(&*read, from, 256).ok()?;
             for blob in &page {
                 let placer = Placer::new(&topology, blob.code, &Avoid::nothing());
-                for index in 0..blob.chunks {
-                    let chunk = ChunkId { blob: blob.id, index };
+                for chunk in blob.all_chunks() {
                     for (shard, disk) in placer.place(chunk).iter() {
                         wanted.entry(disk).or_default().insert(ShardKey { chunk, shard });
                     }
