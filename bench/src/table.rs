@@ -13,6 +13,9 @@ use crate::{
     stats::{Latency, MIB},
 };
 
+/// One table of a report.
+type Part = fn(&Report) -> String;
+
 /// The whole table.
 pub fn of(report: &Report) -> String {
     let mut out = report.title();
@@ -22,7 +25,7 @@ pub fn of(report: &Report) -> String {
     }
     let _ = writeln!(out, "steps of {} s; nodes and client share the machine; every write is synced\n", report.step_seconds);
     out.push_str(&primitives(report));
-    let parts: [(bool, &str, fn(&Report) -> String); 4] = [
+    let parts: [(bool, &str, Part); 4] = [
         (!report.operations.is_empty(), "uploads and downloads (limit: from the primitives; by: what it runs into first)", operations),
         (!report.metadata.is_empty(), "metadata commits", metadata),
         (report.repair.is_some(), "repair of a lost disk", repair),

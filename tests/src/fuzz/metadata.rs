@@ -284,7 +284,7 @@ fn sample_commands() -> Vec<Command> {
         Command::SetLookupKey { key: Sealed(vec![8]) },
         sign_in(1),
         Command::BeginUpload(Box::new(begin(1))),
-        Command::LockUpload { upload, vault, writer: 1, lease_ms: 20 },
+        Command::LockUpload { upload, vault, writer: 1, lease_ms: 20, renew: false },
         Command::AdvanceUpload(Box::new(advance)),
         Command::CommitUpload(Box::new(commit)),
         Command::SettleBlob { blob, seen: vec![layout(1)], layout: layout(2) },

@@ -688,6 +688,7 @@ impl World {
                 public_url: "https://vault.example".parse().expect("a URL"),
                 certificate: None,
                 connections_per_address: None,
+                loopback_exempt: true,
                 body_max_bytes: 64 << 20,
                 identity: Vec::new(),
                 master_key: MasterKeyConfig::File { path: key },
