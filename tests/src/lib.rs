@@ -1,7 +1,8 @@
 //! What the tests of promises share: a real cluster of processes, a client of it, and load on it.
 //!
 //! Reading order: [`cluster`] (processes), [`api`] (one person's documents), [`load`] (many of them at
-//! once), [`program`] (single commands), [`ports`] (where clusters listen).
+//! once), [`program`] (single commands), [`ports`] (where clusters listen). Faults: [`switch`] between
+//! namespaces ([`netns`]), by programs of the system ([`tools`]).
 //!
 //! Owns: starting, breaking and observing clusters from outside, as an operator would. Not: any promise
 //! (`tests/tests/`, one a file).
@@ -13,8 +14,11 @@
 pub mod api;
 pub mod cluster;
 pub mod load;
+pub mod netns;
 pub mod ports;
 pub mod program;
+pub mod switch;
+pub mod tools;
 
 pub use api::{Api, Doc, Failure, content, fresh_key};
 pub use cluster::{Cluster, ClusterOptions, Figures, NodeInfo};
