@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`cluster`] (processes), [`api`] (one person's documents), [`load`] (many of them at
 //! once), [`program`] (single commands), [`ports`] (where clusters listen). Faults: [`switch`] between
-//! namespaces ([`netns`]), by programs of the system ([`tools`]).
+//! namespaces ([`netns`]), in file systems ([`loop_disk`]), by programs of the system ([`tools`]).
 //!
 //! Owns: starting, breaking and observing clusters from outside, as an operator would. Not: any promise
 //! (`tests/tests/`, one a file).
@@ -14,6 +14,7 @@
 pub mod api;
 pub mod cluster;
 pub mod load;
+pub mod loop_disk;
 pub mod netns;
 pub mod ports;
 pub mod program;
@@ -23,3 +24,4 @@ pub mod tools;
 pub use api::{Api, Doc, Failure, content, fresh_key};
 pub use cluster::{Cluster, ClusterOptions, Figures, NodeInfo};
 pub use load::{Acknowledged, Load, Report};
+pub use loop_disk::LoopDisk;
