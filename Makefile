@@ -12,11 +12,14 @@ NODES ?= 3
 DISKS ?= 2
 CODE ?= 4+5
 
+# How long `make soak` breaks things.
+MINUTES ?= 60
+
 # The lock file is part of a change: no command alters it on the way.
 CARGO := . deploy/env.sh && cargo
 LOCKED := --locked
 
-.PHONY: help setup build demo demo-stop check test fmt fmt-check clippy pure doc nextest doctest bench deny
+.PHONY: help setup build demo demo-stop check test fmt fmt-check clippy pure doc nextest doctest soak bench deny
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -66,6 +69,10 @@ doctest:
 	$(CARGO) test $(LOCKED) --workspace --doc
 
 # --- Not part of the gate. ---
+
+# The gate has three minutes of it. KLUIS_TEST_SEED=n chooses the faults of an earlier run again.
+soak: build ## Uploads, reads and deletions under random faults for MINUTES=60
+	. deploy/env.sh && KLUIS_SOAK_MINUTES=$(MINUTES) cargo nextest run $(LOCKED) --profile soak -p kluis-tests -E 'binary(soak)'
 
 bench: ## Measured rates against the limits of this machine, into bench/results/
 	@deploy/setup.sh build

@@ -353,6 +353,19 @@ impl Cluster {
         seen
     }
 
+    /// The leader of the metadata group, once there is one that is alive, and its site.
+    pub async fn leader(&self) -> (u64, String) {
+        let mut found = None;
+        self.wait_until("there is a leader", 60, async || {
+            let status = self.status().await;
+            found = status["metadata"]["leader"].as_u64().filter(|id| self.live_nodes().contains(id));
+            found.is_some()
+        })
+        .await;
+        let id = found.expect("the wait ended");
+        (id, self.node(id).site)
+    }
+
     /// A node's metrics; `None` when it does not answer.
     pub async fn figures(&self, id: u64) -> Option<Figures> {
         let address = format!("{}/metrics", self.node(id).admin);
@@ -518,7 +531,7 @@ fn read_demo(dir: &Path) -> Value {
     serde_json::from_slice(&bytes).expect("demo.json is JSON")
 }
 
-fn client(ca: &[u8]) -> Client {
+pub(crate) fn client(ca: &[u8]) -> Client {
     let ca = Certificate::from_pem_bundle(ca).expect("the CA is PEM");
     let builder = Client::builder().tls_certs_only(ca).redirect(redirect::Policy::none()).no_proxy();
     builder.connect_timeout(Duration::from_secs(5)).build().expect("TLS can be set up")

@@ -1,8 +1,9 @@
 //! What the tests of promises share: a real cluster of processes, a client of it, and load on it.
 //!
 //! Reading order: [`cluster`] (processes), [`api`] (one person's documents), [`load`] (many of them at
-//! once), [`program`] (single commands), [`ports`] (where clusters listen). Faults: [`switch`] between
-//! namespaces ([`netns`]), in file systems ([`loop_disk`]), by programs of the system ([`tools`]).
+//! once), [`mixed`] (with deletions), [`paced`] (what a client notices), [`program`] (single commands), [`ports`]
+//! (where clusters listen). Faults: [`switch`] between namespaces ([`netns`]), [`loop_disk`] (file systems), [`rot`]
+//! (bytes), by programs of the system ([`tools`]).
 //!
 //! Owns: starting, breaking and observing clusters from outside, as an operator would. Not: any promise
 //! (`tests/tests/`, one a file).
@@ -15,9 +16,12 @@ pub mod api;
 pub mod cluster;
 pub mod load;
 pub mod loop_disk;
+pub mod mixed;
 pub mod netns;
+pub mod paced;
 pub mod ports;
 pub mod program;
+pub mod rot;
 pub mod switch;
 pub mod tools;
 
@@ -25,3 +29,4 @@ pub use api::{Api, Doc, Failure, content, fresh_key};
 pub use cluster::{Cluster, ClusterOptions, Figures, NodeInfo};
 pub use load::{Acknowledged, Load, Report};
 pub use loop_disk::LoopDisk;
+pub use mixed::Mixed;
