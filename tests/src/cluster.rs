@@ -37,7 +37,7 @@ const SETTLE_LIMIT_SECS: u64 = 600;
 /// Completed passes of every node between two looks of [`Cluster::wait_settled`].
 const SETTLE_PASSES: u64 = 3;
 /// What a node logs when reconcile completed a pass.
-const PASS_DONE: &str = "reconcile pass done";
+pub(crate) const PASS_DONE: &str = "reconcile pass done";
 
 /// What a cluster is made with.
 #[derive(Debug, Clone)]
@@ -102,7 +102,7 @@ impl Figures {
         self.0.iter().filter(move |(line, _)| line.starts_with(name)).map(|(line, value)| (line.as_str(), *value))
     }
 
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         Self(
             lines
@@ -564,7 +564,7 @@ fn configure(dir: &Path, env: &[(String, String)]) {
     }
 }
 
-fn tails(dir: &Path) -> String {
+pub(crate) fn tails(dir: &Path) -> String {
     let mut out = String::new();
     let mut logs = vec![dir.join("supervisor.log")];
     logs.extend(fs::read_dir(dir.join("nodes")).into_iter().flatten().flatten().map(|node| node.path().join("log")));

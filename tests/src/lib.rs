@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`cluster`] (processes), [`api`] (one person's documents), [`load`] (many of them at
 //! once), [`mixed`] (with deletions), [`paced`] (what a client notices), [`program`] (single commands), [`ports`]
-//! (where clusters listen). Faults: [`switch`] between namespaces ([`netns`]), [`loop_disk`] (file systems), [`rot`]
+//! (where clusters listen). Faults: [`switch`] between namespaces ([`netns`]) with a cluster in them
+//! ([`netns_cluster`]), [`loop_disk`] (file systems), [`rot`]
 //! (bytes), by programs of the system ([`tools`]).
 //!
 //! Owns: starting, breaking and observing clusters from outside, as an operator would. Not: any promise
@@ -18,6 +19,7 @@ pub mod load;
 pub mod loop_disk;
 pub mod mixed;
 pub mod netns;
+pub mod netns_cluster;
 pub mod paced;
 pub mod ports;
 pub mod program;
@@ -30,3 +32,4 @@ pub use cluster::{Cluster, ClusterOptions, Figures, NodeInfo};
 pub use load::{Acknowledged, Load, Report};
 pub use loop_disk::LoopDisk;
 pub use mixed::Mixed;
+pub use netns_cluster::NetnsCluster;
