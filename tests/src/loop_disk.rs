@@ -31,6 +31,8 @@ const NO_LOG_FLUSH: u32 = 2;
 const PREFIX: &str = "kluis-disk-";
 /// Limit of waits for the system: they only end what hangs.
 const LIMIT: Duration = Duration::from_secs(30);
+/// After this a carrier that somebody still uses is ended all the same.
+const LET_GO_LIMIT: Duration = Duration::from_secs(3);
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -188,10 +190,15 @@ impl LoopDisk {
         }
         if let Some(mut carrier) = self.carrier.take() {
             let carried = self.carried();
-            // Not lazily first: then what is on its way still arrives.
-            if !attempt("fusermount3", &["-u", text(&carried)]) {
-                attempt("fusermount3", &["-u", "-z", text(&carried)]);
-                let _ = carrier.kill();
+            // The device may take a moment to let go. What is on its way still arrives, unless that never happens.
+            let until = Instant::now() + LET_GO_LIMIT;
+            while !attempt("fusermount3", &["-u", text(&carried)]) {
+                if Instant::now() >= until {
+                    attempt("fusermount3", &["-u", "-z", text(&carried)]);
+                    let _ = carrier.kill();
+                    break;
+                }
+                thread::sleep(LOOK_EVERY);
             }
             let _ = carrier.wait();
         }

@@ -99,7 +99,7 @@ impl Drop for Namespace {
 /// Ends what runs inside and removes the name: the namespace goes with the last of both.
 fn remove(name: &str) {
     let pids = Command::new("ip").args(["netns", "pids", name]).output().map(|output| output.stdout).unwrap_or_default();
-    for pid in String::from_utf8_lossy(&pids).split_whitespace().filter_map(|pid| pid.parse().ok()) {
+    for pid in String::from_utf8_lossy(&pids).split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()) {
         // Threads of ours that are inside do not count as processes there: the list is of main threads.
         if pid != std::process::id()
             && let Some(process) = Process::of(pid)

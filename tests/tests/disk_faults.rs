@@ -164,7 +164,7 @@ async fn a_slow_disk_holds_nobody_up_for_good() {
     move_disk(&cluster, &disk).await;
     cluster.stop_node(VICTIM);
     disk.unmount();
-    disk.mount_filtered(150);
+    disk.mount_filtered(100);
     cluster.start_node(VICTIM);
     cluster.wait_check(VICTIM, "quorum_read").await;
 
