@@ -3,8 +3,7 @@
 //! Reading order: [`cluster`] (processes), [`api`] (one person's documents), [`load`] (many of them at
 //! once), [`mixed`] (with deletions), [`paced`] (what a client notices), [`program`] (single commands), [`ports`]
 //! (where clusters listen). Faults: [`switch`] between namespaces ([`netns`]) with a cluster in them
-//! ([`netns_cluster`]), [`loop_disk`] (file systems), [`rot`]
-//! (bytes), by programs of the system ([`tools`]).
+//! ([`netns_cluster`]), [`loop_disk`] (file systems), [`rot`] (bytes), by programs of the system ([`tools`]).
 //!
 //! Owns: starting, breaking and observing clusters from outside, as an operator would. Not: any promise
 //! (`tests/tests/`, one a file).
