@@ -12,7 +12,7 @@ NODES ?= 3
 DISKS ?= 2
 CODE ?= 4+5
 
-# Fuzzing: minutes in all, and one target (tests/tests/fuzz.rs lists them) instead of all in turn.
+# How long `make soak` breaks things, and `make fuzz` feeds parsers; one target (tests/tests/fuzz.rs lists them) or all.
 MINUTES ?= 10
 TARGET ?=
 
@@ -20,7 +20,7 @@ TARGET ?=
 CARGO := . deploy/env.sh && cargo
 LOCKED := --locked
 
-.PHONY: help setup build demo demo-stop check test fmt fmt-check clippy pure doc nextest doctest sim bench fuzz deny
+.PHONY: help setup build demo demo-stop check test fmt fmt-check clippy pure doc nextest doctest sim soak bench fuzz deny
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -77,6 +77,13 @@ FROM ?= 1
 sim: ## The cluster in one process from a seed: SEEDS=n [FROM=n], or SEED=n [LOG=info] to repeat one
 	$(CARGO) build $(LOCKED) -p kluis-tests --bin kluis-sim
 	. deploy/env.sh && kluis-sim $(if $(SEED),--seed $(SEED) $(if $(LOG),--log $(LOG)),--seeds $(SEEDS) --from $(FROM))
+
+# The gate has three minutes of it. KLUIS_TEST_SEED=n chooses the faults of an earlier run again.
+soak: build ## Uploads, reads and deletions under random faults for MINUTES=10
+	. deploy/env.sh && KLUIS_SOAK_MINUTES=$(MINUTES) cargo nextest run $(LOCKED) --profile soak -p kluis-tests -E 'binary(soak)'
+
+bench: ## Measured rates against the limits of this machine, into bench/results/
+	@deploy/setup.sh build
 
 # BENCH_ARGS: --quick, --only primitives,objects,metadata,repair,flat, --seconds N, --dir DIR
 bench: ## Measured rates against the limits of this machine, into bench/results/: JSON, table, curves

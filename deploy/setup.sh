@@ -46,6 +46,8 @@ need() { # package, reason, test...
         say "missing: $package ($reason)"
     fi
 }
+# Programs that are not on everybody's PATH.
+has_system() { PATH="$PATH:/usr/sbin:/sbin" has "$1"; }
 has_compiler() { has gcc && has g++ && has make; }
 
 need build-essential "C and C++ compilers, for RocksDB and the crypto library" has_compiler
@@ -58,6 +60,12 @@ if [ "$what" = test ]; then
     need softhsm2 "the HSM of the PKCS#11 tests" has softhsm2-util
     need openssl "makes certificates by hand where a test needs a wrong one" has openssl
     need bsdutils "script makes the terminal on which the progress bar is tested" has script
+    need iproute2 "network namespaces and their cards, for the tests of a network between sites" has_system ip
+    need e2fsprogs "small file systems that fill up and lose power under a disk" has_system mkfs.ext4
+    need mount "mounts those, and makes loop devices for them" has_system losetup
+    need nbdkit "a disk that returns I/O errors, or is slow" has nbdkit
+    need libnbd-bin "nbdfuse, which shows that disk as a file" has nbdfuse
+    need fuse3 "fusermount3, which ends nbdfuse's mount" has fusermount3
 fi
 if [ "$what" = bench ]; then
     need etcd-server "metadata commits are measured beside it; the bench starts its own members on free ports" has etcd

@@ -102,8 +102,13 @@ impl Api {
     /// Over all gateways of a cluster.
     pub fn new(cluster: &Cluster, token: impl Into<String>) -> Self {
         let gateways = (0..cluster.gateway_count()).map(|site| cluster.gateway(site)).collect();
+        Self::over(cluster.client(), gateways, token)
+    }
+
+    /// Over some gateways, by their addresses.
+    pub fn over(client: Client, gateways: Vec<String>, token: impl Into<String>) -> Self {
         Self {
-            client: cluster.client(),
+            client,
             gateways,
             token: token.into(),
             patience: Duration::from_secs(90),

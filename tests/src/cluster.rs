@@ -37,7 +37,7 @@ const SETTLE_LIMIT_SECS: u64 = 600;
 /// Completed passes of every node between two looks of [`Cluster::wait_settled`].
 const SETTLE_PASSES: u64 = 3;
 /// What a node logs when reconcile completed a pass.
-const PASS_DONE: &str = "reconcile pass done";
+pub(crate) const PASS_DONE: &str = "reconcile pass done";
 
 /// What a cluster is made with.
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ impl Figures {
         self.0.iter().filter(move |(line, _)| line.starts_with(name)).map(|(line, value)| (line.as_str(), *value))
     }
 
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         Self(
             lines
@@ -352,6 +352,19 @@ impl Cluster {
         seen
     }
 
+    /// The leader of the metadata group, once there is one that is alive, and its site.
+    pub async fn leader(&self) -> (u64, String) {
+        let mut found = None;
+        self.wait_until("there is a leader", 60, async || {
+            let status = self.status().await;
+            found = status["metadata"]["leader"].as_u64().filter(|id| self.live_nodes().contains(id));
+            found.is_some()
+        })
+        .await;
+        let id = found.expect("the wait ended");
+        (id, self.node(id).site)
+    }
+
     /// A node's metrics; `None` when it does not answer.
     pub async fn figures(&self, id: u64) -> Option<Figures> {
         let address = format!("{}/metrics", self.node(id).admin);
@@ -537,7 +550,7 @@ fn read_demo(dir: &Path) -> Value {
     serde_json::from_slice(&bytes).expect("demo.json is JSON")
 }
 
-fn client(ca: &[u8]) -> Client {
+pub(crate) fn client(ca: &[u8]) -> Client {
     let ca = Certificate::from_pem_bundle(ca).expect("the CA is PEM");
     let builder = Client::builder().tls_certs_only(ca).redirect(redirect::Policy::none()).no_proxy();
     builder.connect_timeout(Duration::from_secs(5)).build().expect("TLS can be set up")
@@ -562,7 +575,7 @@ fn setting(variable: &str) -> String {
     format!("{section}.{key}")
 }
 
-fn tails(dir: &Path) -> String {
+pub(crate) fn tails(dir: &Path) -> String {
     let mut out = String::new();
     let mut logs = vec![dir.join("supervisor.log")];
     logs.extend(fs::read_dir(dir.join("nodes")).into_iter().flatten().flatten().map(|node| node.path().join("log")));

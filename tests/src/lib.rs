@@ -2,8 +2,11 @@
 //! targets.
 //!
 //! Reading order: [`cluster`] (processes), [`api`] (one person's documents), [`load`] (many of them at
-//! once), [`program`] (single commands), [`ports`] (where clusters listen); apart from these, [`fuzz`] (every
-//! parser as a function of bytes) and [`sim`] (the whole cluster in one process from one seed).
+//! once), [`mixed`] (with deletions), [`paced`] (what a client notices), [`program`] (single commands), [`ports`]
+//! (where clusters listen). Faults: [`switch`] between namespaces ([`netns`]) with a cluster in them
+//! ([`netns_cluster`]), [`loop_disk`] (file systems), [`rot`] (bytes), by programs of the system ([`tools`]). Apart
+//! from these, [`fuzz`] (every parser as a function of bytes) and [`sim`] (the whole cluster in one process from one
+//! seed).
 //!
 //! Owns: starting, breaking and observing clusters from outside, as an operator would. Not: any promise
 //! (`tests/tests/`, one a file).
@@ -16,10 +19,21 @@ pub mod api;
 pub mod cluster;
 pub mod fuzz;
 pub mod load;
+pub mod loop_disk;
+pub mod mixed;
+pub mod netns;
+pub mod netns_cluster;
+pub mod paced;
 pub mod ports;
 pub mod program;
+pub mod rot;
 pub mod sim;
+pub mod switch;
+pub mod tools;
 
 pub use api::{Api, Doc, Failure, content, fresh_key};
 pub use cluster::{Cluster, ClusterOptions, Figures, NodeInfo};
 pub use load::{Acknowledged, Load, Report};
+pub use loop_disk::LoopDisk;
+pub use mixed::Mixed;
+pub use netns_cluster::NetnsCluster;
