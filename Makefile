@@ -82,9 +82,6 @@ sim: ## The cluster in one process from a seed: SEEDS=n [FROM=n], or SEED=n [LOG
 soak: build ## Uploads, reads and deletions under random faults for MINUTES=10
 	. deploy/env.sh && KLUIS_SOAK_MINUTES=$(MINUTES) cargo nextest run $(LOCKED) --profile soak -p kluis-tests -E 'binary(soak)'
 
-bench: ## Measured rates against the limits of this machine, into bench/results/
-	@deploy/setup.sh build
-
 # BENCH_ARGS: --quick, --only primitives,objects,metadata,repair,flat, --seconds N, --dir DIR
 bench: ## Measured rates against the limits of this machine, into bench/results/: JSON, table, curves
 	@deploy/setup.sh bench

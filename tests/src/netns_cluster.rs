@@ -301,6 +301,7 @@ fn layout(dir: &TempDir) -> Layout {
         disks_per_node: DISKS_PER_NODE,
         code: Code::STANDARD,
         quota_bytes: 5_000_000_000,
+        set: Vec::new(),
     };
     let mut layout = Layout::new(dir.path(), settings).unwrap_or_else(|e| panic!("{e}"));
     for node in &mut layout.nodes {
