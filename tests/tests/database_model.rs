@@ -51,7 +51,10 @@ fn the_model_answers_as_rocksdb_does() {
                     for _ in 0..rng.below(5) {
                         match rng.below(4) {
                             0 => batch.delete(family, key(&mut rng)),
-                            1 => batch.delete_range(family, key(&mut rng), key(&mut rng)),
+                            1 => {
+                                let (one, two) = (key(&mut rng), key(&mut rng));
+                                batch.delete_range(family, one.clone().min(two.clone()), one.max(two));
+                            }
                             _ => {
                                 let value = vec![rng.below(256) as u8; rng.below(9) as usize];
                                 batch.put(family, key(&mut rng), value);

@@ -1,6 +1,6 @@
 //! The whole cluster in one process, from one seed.
 //!
-//! Reading order: [`world`] (nodes, their clocks, how time passes), [`fabric`] (the network), [`disk`] and
+//! Reading order: [`world`] (nodes, how time passes), [`env`] (their clocks and dice), [`fabric`] (the network), [`disk`] and
 //! [`database`] (what a disk may do to what it was given), [`plan`] (which faults come when), [`workload`]
 //! (what clients do), [`oracle`] (what must hold), [`linear`] (a checker that distrusts the server), [`run`]
 //! (one seed from beginning to verdict).
@@ -17,8 +17,10 @@
 //! whose end ends every task of a node at once. Within a window no node can influence another, because
 //! no packet travels faster than a window is long.
 
+mod authority;
 pub mod database;
 pub mod disk;
+pub mod env;
 pub mod fabric;
 pub mod linear;
 pub mod oracle;

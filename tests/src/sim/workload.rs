@@ -24,10 +24,11 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{
+    env::SimProbe,
     linear::{Event, Op},
     oracle::{Content, Oracle},
     rng::Rng,
-    world::{CHUNK_BYTES, Lost, NODES, SMALL_MAX_BYTES, SimProbe, Switchboard, UPLOAD_LIFETIME, is_gateway},
+    world::{CHUNK_BYTES, Lost, NODES, SMALL_MAX_BYTES, Switchboard, UPLOAD_LIFETIME, is_gateway},
 };
 
 /// People with a vault each.

@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     pin::Pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -19,14 +19,13 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{Request, Response};
 use kluis_chunkstore::{
     code::Code,
     disk::Disk,
-    env::{Blocking, Clock, Entropy, Env, Probe, Sockets},
+    env::{Entropy, Env},
     ids::{ClusterId, NodeId, SiteName, StorageId},
     net::identity::NodeName,
 };
@@ -48,19 +47,20 @@ use kluis_raft::{
     outcome::Outcome,
     view,
 };
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ED25519, SanType, SerialNumber};
 use tempfile::TempDir;
 use tokio::{
     runtime::Runtime,
     sync::{mpsc, oneshot},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::{
+    authority::Authority,
     database::SimDatabases,
     disk::SimFiles,
+    env::{SimBlocking, SimClock, SimEntropy, SimProbe, SimSockets},
     fabric::{Fabric, Links, WINDOW_US},
     rng::Rng,
 };
@@ -81,113 +81,9 @@ pub const SMALL_MAX_BYTES: u32 = 2 * 1024;
 pub const UPLOAD_LIFETIME: Duration = Duration::from_secs(20);
 /// Age below which an unwanted shard stays.
 pub const GRACE: Duration = Duration::from_secs(8);
-/// When the simulated world begins, milliseconds since 1970.
-const EPOCH_MS: u64 = 1_800_000_000_000;
-
-/// States that the code came to, counted, and the dice of its improbable turns.
-#[derive(Clone)]
-pub struct SimProbe {
-    states: Arc<Mutex<BTreeMap<&'static str, u64>>>,
-    rng: Arc<Mutex<Rng>>,
-    /// Improbable turns taken, of a million.
-    per_million: Arc<AtomicU64>,
-}
-
-impl SimProbe {
-    fn new(rng: Rng) -> Self {
-        Self { states: Arc::default(), rng: Arc::new(Mutex::new(rng)), per_million: Arc::new(AtomicU64::new(20_000)) }
-    }
-
-    /// How often each state was reached.
-    pub fn states(&self) -> BTreeMap<&'static str, u64> {
-        lock(&self.states).clone()
-    }
-
-    /// Notes a state.
-    pub fn note(&self, state: &'static str) {
-        *lock(&self.states).entry(state).or_default() += 1;
-    }
-
-    /// No more improbable turns.
-    pub fn calm(&self) {
-        self.per_million.store(0, Ordering::Relaxed);
-    }
-}
-
-impl Probe for SimProbe {
-    fn buggify(&self, point: &'static str) -> bool {
-        let takes = lock(&self.rng).chance(self.per_million.load(Ordering::Relaxed));
-        if takes {
-            self.note(point);
-        }
-        takes
-    }
-
-    fn reached(&self, state: &'static str) {
-        self.note(state);
-    }
-}
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct SimClock {
-    now_us: Arc<AtomicU64>,
-    skew_ms: Arc<AtomicI64>,
-}
-
-impl Clock for SimClock {
-    fn now_ms(&self) -> u64 {
-        let now = EPOCH_MS + self.now_us.load(Ordering::Relaxed) / 1000;
-        now.saturating_add_signed(self.skew_ms.load(Ordering::Relaxed))
-    }
-}
-
-struct SimEntropy(Mutex<Rng>);
-
-impl Entropy for SimEntropy {
-    fn fill(&self, buffer: &mut [u8]) {
-        lock(&self.0).fill(buffer);
-    }
-}
-
-/// Blocking work: done by the one thread, after a while.
-struct SimBlocking {
-    rng: Mutex<Rng>,
-    slow_us: Arc<AtomicU64>,
-}
-
-impl Blocking for SimBlocking {
-    fn run(&self, job: Box<dyn FnOnce() + Send>) {
-        let most = self.slow_us.load(Ordering::Relaxed);
-        let wait = lock(&self.rng).below(most);
-        if wait < 1_000 {
-            job();
-        } else {
-            tokio::spawn(async move {
-                sleep(Duration::from_micros(wait)).await;
-                job();
-            });
-        }
-    }
-}
-
-struct SimSockets(Fabric);
-
-#[async_trait]
-impl Sockets for SimSockets {
-    fn udp(&self, address: SocketAddr) -> std::io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
-        Ok(self.0.bind(address))
-    }
-
-    fn quinn_runtime(&self) -> Arc<dyn quinn::Runtime> {
-        Arc::new(quinn::TokioRuntime)
-    }
-
-    async fn tcp_listen(&self, _: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
 }
 
 /// A node that runs.
@@ -767,35 +663,4 @@ fn roles_of(at: usize) -> Vec<NodeRole> {
         roles.push(NodeRole::Gateway);
     }
     roles
-}
-
-/// Certificates of constant length: Ed25519, serial numbers of one length. With P-256, whose signatures differ
-/// in length from one to the next, a seed would not repeat itself.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-    dir: PathBuf,
-}
-
-impl Authority {
-    fn new(dir: &Path) -> Self {
-        let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.serial_number = Some(SerialNumber::from(0x4000_0000u64));
-        let pem = params.self_signed(&key).expect("a certificate").pem();
-        Self { issuer: Issuer::new(params, key), pem, dir: dir.to_owned() }
-    }
-
-    fn issue(&self, dir: &Path, name: &NodeName, number: u64) {
-        let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-        params.subject_alt_names = vec![SanType::DnsName(name.to_dns().try_into().expect("a DNS name"))];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.serial_number = Some(SerialNumber::from(0x4000_0000u64 + number));
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
-        for (file, content) in [("node.pem", &certificate), ("node.key", &key.serialize_pem()), ("ca.pem", &self.pem)] {
-            fs::write(dir.join(file), content).expect("a file");
-        }
-    }
 }
