@@ -21,12 +21,15 @@
 //! Why a commitment: AES-GCM alone lets somebody who knows two keys build one ciphertext that opens under
 //! both. Why a synthetic nonce: an upload that is retried after a lost answer writes the same chunk again, and
 //! shards of two tries may mix on the disks; with equal bytes any k of them still decode. It is a keyed
-//! hash of the whole header and of the plaintext's digest, so that a different plaintext (the tail of a
-//! resumable upload grows) or a different header never meets the same nonce under the same key.
+//! hash (HMAC-SHA-256) of the whole header and of a fingerprint of the plaintext: XXH3-128 under a secret seed. That
+//! one chunk key meets one plaintext only is seen to before (an id of a chunk belongs to one content, DECISIONS
+//! 0017); should it ever fail, another plaintext has another nonce but by a collision of 96 bits, which nobody
+//! can look for who does not know the document's key. A cryptographic digest here costs more than the cipher itself.
 
-use aws_lc_rs::{aead, digest, hkdf, hmac};
+use aws_lc_rs::{aead, hkdf, hmac};
 use bytes::{Buf, Bytes, BytesMut};
 use kluis_chunkstore::ids::BlobId;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::keys::{expand, vault_key::DocumentKey};
 
@@ -80,6 +83,7 @@ pub struct ChunkSealer {
     blob: BlobId,
     prk: hkdf::Prk,
     nonces: hmac::Key,
+    fingerprint_seed: u64,
     commitment: [u8; COMMITMENT],
 }
 
@@ -101,7 +105,9 @@ impl ChunkSealer {
         let mut nonce_key = zeroize::Zeroizing::new([0u8; 32]);
         expand(&prk, &[b"nonce"], nonce_key.as_mut_slice()).map_err(|_| SealError::Cipher)?;
         let nonces = hmac::Key::new(hmac::HMAC_SHA256, nonce_key.as_slice());
-        Ok(Self { blob, prk, nonces, commitment })
+        let mut seed = [0; 8];
+        expand(&prk, &[b"fingerprint"], &mut seed).map_err(|_| SealError::Cipher)?;
+        Ok(Self { blob, prk, nonces, fingerprint_seed: u64::from_be_bytes(seed), commitment })
     }
 
     /// Seals chunk `index` of `count` chunks (0 while the count is not known). One copy of `plain` is made,
@@ -182,7 +188,7 @@ impl ChunkSealer {
     fn nonce(&self, header: &[u8; HEADER], plain: &[u8]) -> [u8; NONCE] {
         let mut context = hmac::Context::with_key(&self.nonces);
         context.update(header);
-        context.update(digest::digest(&digest::SHA256, plain).as_ref());
+        context.update(&xxh3_128_with_seed(plain, self.fingerprint_seed).to_be_bytes());
         let mut nonce = [0; NONCE];
         nonce.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
         nonce

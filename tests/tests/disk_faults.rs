@@ -148,7 +148,10 @@ async fn a_disk_that_failed_is_not_used_again_when_it_heals() {
     let report = load.stop().await;
     assert!(cluster.live_nodes().contains(&VICTIM), "a process died of a failed disk");
     report.verify_all(&api).await;
-    // Its shards are made anew elsewhere; then its whole node and a site are not missed.
+    // An operator takes it out: its shards are made anew elsewhere; then its whole node and a site are not missed.
+    let dir = cluster.path().display().to_string();
+    let applied = cluster.kluis(&["cluster", "apply-topology", "--apply", "--dir", &dir]);
+    assert!(applied.status.success(), "{}", kluis_tests::program::said(&applied));
     cluster.wait_settled().await;
     cluster.kill_all(&[1, 2, 3, VICTIM]);
     report.verify_all(&api).await;

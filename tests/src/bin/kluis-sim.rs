@@ -1,6 +1,6 @@
 //! The simulation as a program: many seeds, or one (see `kluis_tests::sim`).
 //!
-//!   kluis-sim --seeds N [--from N]   N seeds, each in a process of its own, as many at once as there are processors
+//!   kluis-sim --seeds N [--from N] [--jobs N]   N seeds, each in a process of its own, so many at once
 //!   kluis-sim --seed N [--log F]     one seed, here; F is a filter for what the nodes log
 //!   kluis-sim --json --seed N        the same, as JSON
 //!
@@ -62,6 +62,8 @@ struct Arguments {
     seed: Option<u64>,
     seeds: u64,
     from: u64,
+    /// Processes at once; 0: as many as there are processors.
+    jobs: usize,
     json: bool,
     log: Option<String>,
 }
@@ -75,6 +77,7 @@ fn arguments() -> Option<Arguments> {
             "--log" => found.log = Some(given.next()?),
             "--seed" => found.seed = Some(given.next()?.parse().ok()?),
             "--seeds" => found.seeds = given.next()?.parse().ok()?,
+            "--jobs" => found.jobs = given.next()?.parse().ok()?,
             "--from" => found.from = given.next()?.parse().ok()?,
             _ => return None,
         }
@@ -84,7 +87,7 @@ fn arguments() -> Option<Arguments> {
 
 fn main() -> ExitCode {
     let Some(arguments) = arguments() else {
-        eprintln!("usage: kluis-sim [--seeds N] [--from N] | --seed N [--json] [--log FILTER]");
+        eprintln!("usage: kluis-sim [--seeds N] [--from N] [--jobs N] | --seed N [--json] [--log FILTER]");
         return ExitCode::from(2);
     };
     let kept = match arguments.seed {
@@ -132,8 +135,9 @@ fn many(arguments: &Arguments) -> bool {
     let (from, until) = (arguments.from, arguments.from.saturating_add(arguments.seeds));
     let next = AtomicU64::new(from);
     let (failed, states) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::<String, u64>::new()));
+    let jobs = if arguments.jobs > 0 { arguments.jobs } else { thread::available_parallelism().map_or(1, usize::from) };
     thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
