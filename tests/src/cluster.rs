@@ -331,7 +331,7 @@ impl Cluster {
 
     async fn wait_health(&self, id: u64, path: &str) {
         let address = format!("{}{path}", self.node(id).admin);
-        self.wait_until(&format!("n{id} answers 200 at {path}"), 60, async || {
+        self.wait_until(&format!("n{id} answers 200 at {path}"), 180, async || {
             let answer = self.client.get(&address).timeout(Duration::from_secs(5)).send().await;
             answer.is_ok_and(|answer| answer.status().is_success())
         })

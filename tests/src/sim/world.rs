@@ -25,7 +25,7 @@ use http::{Request, Response};
 use kluis_chunkstore::{
     code::Code,
     disk::Disk,
-    env::{Entropy, Env},
+    env::Env,
     ids::{ClusterId, NodeId, SiteName, StorageId},
     net::identity::NodeName,
 };
