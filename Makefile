@@ -20,7 +20,7 @@ TARGET ?=
 CARGO := . deploy/env.sh && cargo
 LOCKED := --locked
 
-.PHONY: help setup build demo demo-stop check test fmt fmt-check clippy pure doc nextest doctest sim soak bench fuzz deny
+.PHONY: help setup build demo demo-stop check test fmt fmt-check clippy pure doc nextest doctest sim planted soak bench fuzz deny
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -77,6 +77,9 @@ FROM ?= 1
 sim: ## The cluster in one process from a seed: SEEDS=n [FROM=n], or SEED=n [LOG=info] to repeat one
 	$(CARGO) build $(LOCKED) -p kluis-tests --bin kluis-sim
 	. deploy/env.sh && kluis-sim $(if $(SEED),--seed $(SEED) $(if $(LOG),--log $(LOG)),--seeds $(SEEDS) --from $(FROM))
+
+planted: ## Puts known bugs back one by one and shows that the simulation finds them; compiles everything once more
+	@tests/planted/run.sh $(PLANTED_SEEDS)
 
 # The gate has three minutes of it. KLUIS_TEST_SEED=n chooses the faults of an earlier run again.
 soak: build ## Uploads, reads and deletions under random faults for MINUTES=10
