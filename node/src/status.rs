@@ -315,7 +315,11 @@ pub fn findings(status: &ClusterStatus) -> Vec<Finding> {
             let place = disk.path.clone().unwrap_or_else(|| disk.id.to_string());
             let at = format!("{}/{}  {place}", node.site, node.id);
             match disk.state {
-                DiskCondition::Failed => add("DISK_FAILED", Severity::Warning, format!("{at}  failed; take it out, then its shards are made anew elsewhere: kluis cluster apply-topology")),
+                DiskCondition::Failed => add(
+                    "DISK_FAILED",
+                    Severity::Warning,
+                    format!("{at}  failed; take it out, then its shards are made anew elsewhere: kluis cluster apply-topology"),
+                ),
                 DiskCondition::Missing => add("DISK_MISSING", Severity::Warning, format!("{at}  is not there, or is another disk")),
                 DiskCondition::ReadOnly => add("DISK_READ_ONLY", Severity::Warning, format!("{at}  cannot be written")),
                 DiskCondition::Full => add("DISK_FULL", Severity::Warning, format!("{at}  takes no more shards")),

@@ -61,17 +61,23 @@ async fn bodies_that_are_never_finished_take_no_more_than_their_share() {
             // All but the last byte, which never comes.
             let body = vec![0; usize::try_from(BODY_BYTES_MAX - 1).unwrap()];
             let mut at = 0;
+            // Asked for beforehand: a writer that waits for room in its own window is not told.
+            let given_up = send.stopped();
+            tokio::pin!(given_up);
             while let Some(rest) = body.get(at..).filter(|rest| !rest.is_empty()) {
-                match send.write(rest).await {
+                let written = tokio::select! {
+                    written = send.write(rest) => written,
+                    _ = &mut given_up => return drop(recv),
+                };
+                match written {
                     Ok(written) => {
                         at += written;
                         taken.fetch_add(written as u64, Ordering::Relaxed);
                     }
-                    // The node gave the request up.
                     Err(_) => break,
                 }
             }
-            let _ = send.stopped().await;
+            let _ = given_up.await;
             drop(recv);
         }));
     }
