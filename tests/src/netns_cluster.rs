@@ -4,7 +4,7 @@
 //! The nodes are made as operators make them: `cluster init`, a token for each further node, `node join`,
 //! `apply-topology`. Nothing of a demo is in their configurations.
 //!
-//! Reading order: this file (making and ending it), [`seen`] (what is seen of it).
+//! Reading order: this file (making and ending it), `seen` (what is seen of it).
 //!
 //! Owns: its nodes, and the client's place. Not: faults ([`crate::switch`]), documents ([`crate::api`]).
 //! Holds: (1) its addresses exist inside its namespaces only; (2) all processes end with the value, also when the test

@@ -1,6 +1,6 @@
 //! The two readers of whole files of a disk, for tests that feed them with bytes of their own (`tests/src/fuzz`).
 //!
-//! Owns: the way in. Not: any behaviour ([`super::scan`], [`super::checkpoint`]).
+//! Owns: the way in. Not: any behaviour (the neighbouring modules).
 //! Holds: nothing of the program calls this; what a caller gets is what the disk would have got.
 
 use std::io;

@@ -1,6 +1,6 @@
 //! Stored and wrapped keys as bytes, for tests that feed their readers with others (`tests/src/fuzz`).
 //!
-//! Owns: the way in. Not: any behaviour ([`super::file`], [`super::vault_key`]).
+//! Owns: the way in. Not: any behaviour (`super::file`, `super::vault_key`).
 //! Holds: (1) nothing of the program calls this; (2) each reader is followed by its writer, so that a test
 //! can compare.
 

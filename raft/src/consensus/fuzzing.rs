@@ -1,7 +1,7 @@
 //! What this group reads from peers and from its log, for tests that feed the readers with bytes of their own
 //! (`tests/src/fuzz`).
 //!
-//! Owns: the way in, and one sample of each kind. Not: any behaviour ([`super::wire`], [`super::log_store`]).
+//! Owns: the way in, and one sample of each kind. Not: any behaviour (`super::wire`, `super::log_store`).
 //! Holds: (1) nothing of the program calls this; (2) each reader is followed by its writer, so that a test
 //! can compare.
 

@@ -1,6 +1,6 @@
 //! The whole cluster in one process, from one seed.
 //!
-//! Reading order: [`world`] (nodes, how time passes), [`env`] (their clocks and dice), [`fabric`] (the network), [`disk`] and
+//! Reading order: [`world`] (nodes, how time passes), [`mod@env`] (their clocks and dice), [`fabric`] (the network), [`disk`] and
 //! [`database`] (what a disk may do to what it was given), [`plan`] (which faults come when), [`workload`]
 //! (what clients do), [`oracle`] (what must hold), [`linear`] (a checker that distrusts the server), [`run`]
 //! (one seed from beginning to verdict).
