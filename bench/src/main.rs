@@ -38,7 +38,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use machine::Machine;
-use plan::{Part, Plan, SHAPES, wanted};
+use plan::{Grid, Part, Plan, wanted};
 use report::Report;
 
 /// Measures a cluster of real processes and the machine that it runs on.
@@ -57,6 +57,15 @@ struct Arguments {
     /// Time of a step of load, in the place of the usual
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
+    /// Only documents of these sizes (4096, 65536, 1048576, 16777216, 67108864)
+    #[arg(long = "size", value_delimiter = ',', value_name = "BYTES")]
+    sizes: Vec<usize>,
+    /// Only so many requests at a time (1, 16, 64)
+    #[arg(long = "at-a-time", value_delimiter = ',', value_name = "REQUESTS")]
+    concurrencies: Vec<usize>,
+    /// Only clusters of so many nodes (9, 3)
+    #[arg(long = "nodes", value_delimiter = ',', value_name = "NODES")]
+    nodes: Vec<usize>,
     /// Where the figures go, as JSON; table (.txt) and curves (.svg) are put beside it
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -94,7 +103,7 @@ impl Scratch {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let plan = Plan::new(arguments.quick, arguments.seconds);
+    let plan = Plan::new(arguments.quick, arguments.seconds, Grid::new(&arguments.sizes, &arguments.concurrencies, &arguments.nodes));
     let binary = fs::canonicalize(&arguments.binary).with_context(|| format!("there is no {}", arguments.binary.display()))?;
     let parent = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Scratch::create(std::path::absolute(parent.join(format!("kluis-bench-{}", std::process::id())))?)?;
@@ -122,7 +131,7 @@ async fn measure(binary: &Path, scratch: &Scratch, plan: &Plan, only: &[Part]) -
         flat: Vec::new(),
     };
     if wanted(only, Part::Objects) {
-        for shape in SHAPES {
+        for &shape in &plan.grid.shapes {
             let part = scratch.part(&format!("objects-{}", shape.nodes()))?;
             let cores = report.machine.cores;
             report.operations.extend(objects::measure(binary, &part.demo(), shape, plan, &report.primitives, cores).await?);

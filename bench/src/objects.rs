@@ -16,7 +16,7 @@ use crate::{
     cluster::{Cluster, Figures, Shape},
     limit::{self, Limit},
     load::{self, Client, Direction, Document, Done},
-    plan::{CONCURRENCIES, Plan, SIZES},
+    plan::Plan,
     primitives::Primitives,
     proc::own_cpu_seconds,
     stats::{GIB, Latency, MIB, per_second},
@@ -113,11 +113,11 @@ pub async fn measure(
     let idle_site_bytes_per_second = cluster.idle_site_bytes_per_second().await?;
     let bench = Bench { cluster: &cluster, shape, plan, primitives, cores, idle_site_bytes_per_second };
     let mut operations = Vec::new();
-    for size in SIZES {
+    for &size in &plan.grid.sizes {
         let client = Client::new(&cluster, PERSON)?;
         warm_up(&client, size).await?;
         let mut rest = cluster.settled().await?;
-        for concurrency in CONCURRENCIES {
+        for &concurrency in &plan.grid.concurrencies {
             eprintln!("  {size} bytes, {concurrency} at a time");
             operations.extend(bench.both_ways(&client, size, concurrency, &mut rest).await?);
         }
@@ -142,6 +142,13 @@ impl Bench<'_> {
     async fn both_ways(&self, client: &Client, size: usize, concurrency: usize, rest: &mut Figures) -> Result<[Operation; 2]> {
         let (put, documents) = self.step(client, Direction::Put, size, concurrency, &[], rest).await?;
         let (get, _) = self.step(client, Direction::Get, size, concurrency, &documents, rest).await?;
+        for step in [&put, &get] {
+            let (cost, ratio) = (&step.cost, step.ratio);
+            eprintln!(
+                "    {:?}: {:.1} MiB/s, {:.1}/s, {ratio:.2} of the limit",
+                step.direction, cost.mib_per_second, cost.operations_per_second
+            );
+        }
         Ok([put, get])
     }
 

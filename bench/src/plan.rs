@@ -53,11 +53,38 @@ pub struct Plan {
     pub repair_bytes: u64,
     /// Documents at which the flat cost is looked at, growing.
     pub documents: Vec<usize>,
+    /// What of [`SIZES`], [`CONCURRENCIES`] and [`SHAPES`] is measured.
+    pub grid: Grid,
+}
+
+/// The cells of the part "objects": all of them, unless a part was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grid {
+    /// Sizes of documents, in bytes.
+    pub sizes: Vec<usize>,
+    /// Requests at a time.
+    pub concurrencies: Vec<usize>,
+    /// Clusters.
+    pub shapes: Vec<Shape>,
+}
+
+impl Grid {
+    /// The cells whose size, concurrency and number of nodes were asked for; an empty list asks for all.
+    pub fn new(sizes: &[usize], concurrencies: &[usize], nodes: &[usize]) -> Self {
+        fn those<T: Copy>(all: &[T], asked: &[usize], of: impl Fn(&T) -> usize) -> Vec<T> {
+            all.iter().filter(|x| asked.is_empty() || asked.contains(&of(x))).copied().collect()
+        }
+        Self {
+            sizes: those(&SIZES, sizes, |s| *s),
+            concurrencies: those(&CONCURRENCIES, concurrencies, |c| *c),
+            shapes: those(&SHAPES, nodes, |s| usize::from(s.nodes())),
+        }
+    }
 }
 
 impl Plan {
     /// A quick one or a whole one; `seconds` is the time of a step in the place of the usual.
-    pub fn new(quick: bool, seconds: Option<u64>) -> Self {
+    pub fn new(quick: bool, seconds: Option<u64>, grid: Grid) -> Self {
         let usual = if quick {
             Self {
                 quick,
@@ -66,6 +93,7 @@ impl Plan {
                 step_bytes: 64 << 20,
                 repair_bytes: 64 << 20,
                 documents: vec![1_000, 10_000],
+                grid,
             }
         } else {
             Self {
@@ -75,6 +103,7 @@ impl Plan {
                 step_bytes: 512 << 20,
                 repair_bytes: 1 << 30,
                 documents: vec![1_000, 10_000, 100_000, 1_000_000],
+                grid,
             }
         };
         Self { step: seconds.map_or(usual.step, Duration::from_secs), ..usual }
@@ -97,14 +126,25 @@ mod tests {
         assert!(!wanted(&[Part::Flat], Part::Repair));
     }
 
+    fn all() -> Grid {
+        Grid::new(&[], &[], &[])
+    }
+
+    #[test]
+    fn a_grid_is_all_or_what_was_asked_for() {
+        assert_eq!((all().sizes.len(), all().concurrencies.len(), all().shapes.len()), (SIZES.len(), CONCURRENCIES.len(), SHAPES.len()));
+        let some = Grid::new(&[1 << 20, 7], &[16], &[9]);
+        assert_eq!((some.sizes, some.concurrencies, some.shapes), (vec![1 << 20], vec![16], vec![SHAPES[0]]));
+    }
+
     #[test]
     fn a_quick_run_is_shorter_in_everything_and_documents_grow() {
-        let (quick, whole) = (Plan::new(true, None), Plan::new(false, None));
+        let (quick, whole) = (Plan::new(true, None, all()), Plan::new(false, None, all()));
         assert!(quick.primitive < whole.primitive && quick.step < whole.step);
         assert!(quick.step_bytes < whole.step_bytes && quick.repair_bytes < whole.repair_bytes);
         for plan in [quick, whole] {
             assert!(plan.documents.is_sorted() && !plan.documents.is_empty());
         }
-        assert_eq!(Plan::new(false, Some(3)).step, Duration::from_secs(3));
+        assert_eq!(Plan::new(false, Some(3), all()).step, Duration::from_secs(3));
     }
 }
