@@ -74,11 +74,12 @@ pub(super) async fn run(rng: &mut Rng) -> Covered {
                 people.push(turn);
             }
             let whole = set_again(&group, leader, &mut told).await;
+            let goal = group.applied(leader);
             let armed = early.unwrap_or_else(|| target.fail_nth(n));
             group.cut(behind, false);
             let mut arrived = false;
             for _ in 0..LOOKS {
-                arrived = quota(&group, behind) == Some(told.acknowledged);
+                arrived = group.applied(behind) >= goal;
                 if arrived || armed.has_struck() {
                     break;
                 }
