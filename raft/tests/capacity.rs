@@ -19,15 +19,8 @@ fn a_document_of_one_version_costs_what_the_reckoning_says() {
     // Random ids are long in the encoding: the longest there are.
     let (vault, document, blob) = (VaultId(u128::MAX), DocumentId(u128::MAX), BlobId(u128::MAX));
     let now_ms = 1_800_000_000_000;
-    let version = Version {
-        number: 1,
-        blob,
-        size: 16 << 20,
-        sha256: [0xff; 32],
-        wrapped_key: vec![0xff; 60],
-        created_ms: now_ms,
-        reduced: false,
-    };
+    let version =
+        Version { number: 1, blob, size: 16 << 20, sha256: [0xff; 32], wrapped_key: vec![0xff; 60], created_ms: now_ms, reduced: false };
     let record = Document {
         id: document,
         vault,
