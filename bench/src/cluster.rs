@@ -5,6 +5,7 @@
 //! down; (2) figures of nodes are taken when they rest, because nodes publish them every other second.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::{Ipv4Addr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
@@ -126,12 +127,12 @@ impl Cluster {
         self.demo.nodes.iter().map(|node| proc::cpu_seconds(node.pid)).sum()
     }
 
-    /// Most memory that any node had since [`Self::reset_peak_memory`], in bytes.
+    /// Most memory that each node had since [`Self::reset_peak_memory`], in bytes, by id.
     ///
     /// # Errors
     /// A node has ended.
-    pub fn peak_memory_bytes(&self) -> Result<u64> {
-        self.most(proc::peak_memory_bytes)
+    pub fn peak_memory_bytes(&self) -> Result<BTreeMap<String, u64>> {
+        self.demo.nodes.iter().map(|node| Ok((node.id.clone(), proc::peak_memory_bytes(node.pid)?))).collect()
     }
 
     /// Memory of the largest node now, in bytes.
@@ -139,16 +140,14 @@ impl Cluster {
     /// # Errors
     /// A node has ended.
     pub fn resident_memory_bytes(&self) -> Result<u64> {
-        self.most(proc::resident_memory_bytes)
+        self.demo.nodes.iter().try_fold(0, |most, node| Ok(proc::resident_memory_bytes(node.pid)?.max(most)))
     }
 
-    fn most(&self, of: impl Fn(u32) -> Result<u64>) -> Result<u64> {
-        self.demo.nodes.iter().try_fold(0, |most, node| Ok(of(node.pid)?.max(most)))
-    }
-
-    /// Begins anew with the most memory.
-    pub fn reset_peak_memory(&self) {
-        self.demo.nodes.iter().for_each(|node| proc::reset_peak_memory(node.pid));
+    /// Begins anew with the most memory. `false` where the system does not allow it for every node: what is read
+    /// later is then the most since a node began.
+    pub fn reset_peak_memory(&self) -> bool {
+        // Of every node, also after one that does not allow it.
+        self.demo.nodes.iter().filter(|node| !proc::reset_peak_memory(node.pid)).count() == 0
     }
 
     /// The sum of a metric over all nodes, with each line's labels shown to `wanted`.

@@ -1,9 +1,11 @@
 //! Uploads and downloads, a fixed number at a time, for a bounded time.
 //!
 //! Owns: requests as a program would make them, their times. Not: what they cost the nodes.
-//! Holds: (1) a step ends after its time or its bytes, and no request is cut off by that; (2) a failed
-//! request fails the run: a rate that hides failures is none; (3) content is random, so nothing compresses,
-//! and every download is read to its last byte and its length is checked.
+//! Holds: (1) a step ends after its time or its bytes, and no request is cut off by that; (2) a refused
+//! request is sent again as its answer asks, with the same key ([`crate::refusals`]); its time runs from the first
+//! attempt to the success, waits included; what was refused and what was given up is counted, and only what
+//! succeeded is in a rate; (3) content is random, so nothing compresses, and every download is read to its last
+//! byte and its length is checked.
 
 use std::{
     sync::{
@@ -18,7 +20,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use crate::cluster::{self, Cluster};
+use crate::{
+    cluster::{self, Cluster},
+    refusals::{Patience, Refusal, Trouble},
+};
 
 /// Which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -28,6 +33,16 @@ pub enum Direction {
     Put,
     /// Download.
     Get,
+}
+
+impl Direction {
+    /// As it stands in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Get => "get",
+        }
+    }
 }
 
 /// A document that was stored.
@@ -42,12 +57,14 @@ pub struct Document {
 /// What a step did.
 #[derive(Debug, Default)]
 pub struct Done {
-    /// Time of each request, in no order.
+    /// Time of each request that succeeded, in no order.
     pub latencies: Vec<Duration>,
     /// Time of the whole step.
     pub elapsed: Duration,
     /// What was stored.
     pub documents: Vec<Document>,
+    /// What was refused and given up.
+    pub trouble: Trouble,
 }
 
 /// A person's program, over all gateways.
@@ -69,38 +86,55 @@ impl Client {
         Ok(Self { client, gateways: Arc::new(cluster.gateways().to_vec()), token: cluster.sign_in(person)?.into() })
     }
 
-    fn gateway(&self, worker: usize) -> Result<&str> {
-        self.gateways.get(worker % self.gateways.len().max(1)).map(String::as_str).context("no gateway")
+    fn gateway(&self, worker: usize) -> &str {
+        // There is one at least: [`Client::new`].
+        self.gateways.get(worker % self.gateways.len().max(1)).map_or("", String::as_str)
     }
 
-    /// Uploads a document through the gateway of a worker.
-    ///
-    /// # Errors
-    /// It is refused.
-    pub async fn put(&self, worker: usize, key: &str, body: Bytes) -> Result<Document> {
-        let request = self.client.post(format!("{}/v1/documents", self.gateway(worker)?)).query(&[("name", key)]);
+    /// Uploads a document through the gateway of a worker, patiently; `None` when it was given up.
+    pub async fn put(&self, worker: usize, key: &str, body: Bytes, trouble: &mut Trouble) -> Option<Document> {
+        let mut patience = Patience::begin();
+        loop {
+            let refusal = match self.put_once(worker, key, body.clone()).await {
+                Ok(document) => return Some(document),
+                Err(refusal) => refusal,
+            };
+            if !patience.again(&refusal, trouble).await {
+                return None;
+            }
+        }
+    }
+
+    async fn put_once(&self, worker: usize, key: &str, body: Bytes) -> Result<Document, Refusal> {
+        let request = self.client.post(format!("{}/v1/documents", self.gateway(worker))).query(&[("name", key)]);
         let request = request.bearer_auth(&self.token).header("Idempotency-Key", key).header("Content-Type", "application/octet-stream");
-        let answer = request.body(body).send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        ensure!(status.is_success(), "an upload was refused: {status} {text}");
-        serde_json::from_str(&text).context("the answer to an upload has another form")
+        let answer = accepted(request.body(body).send().await).await?;
+        let text = answer.bytes().await.map_err(|_| Refusal::no_answer())?;
+        serde_json::from_slice(&text).map_err(|_| Refusal::wrong("the answer to an upload has another form"))
     }
 
-    /// Downloads a document through the gateway of a worker.
-    ///
-    /// # Errors
-    /// It is refused or cut short.
-    pub async fn get(&self, worker: usize, document: &Document) -> Result<()> {
-        let url = format!("{}/v1/documents/{}/content", self.gateway(worker)?, document.id);
-        let mut answer = self.client.get(url).bearer_auth(&self.token).send().await?;
-        ensure!(answer.status().is_success(), "a download was refused: {}", answer.status());
+    /// Downloads a document through the gateway of a worker, patiently; `false` when it was given up.
+    pub async fn get(&self, worker: usize, document: &Document, trouble: &mut Trouble) -> bool {
+        let mut patience = Patience::begin();
+        loop {
+            let refusal = match self.get_once(worker, document).await {
+                Ok(()) => return true,
+                Err(refusal) => refusal,
+            };
+            if !patience.again(&refusal, trouble).await {
+                return false;
+            }
+        }
+    }
+
+    async fn get_once(&self, worker: usize, document: &Document) -> Result<(), Refusal> {
+        let url = format!("{}/v1/documents/{}/content", self.gateway(worker), document.id);
+        let mut answer = accepted(self.client.get(url).bearer_auth(&self.token).send().await).await?;
         let mut len = 0_u64;
-        while let Some(part) = answer.chunk().await? {
+        while let Some(part) = answer.chunk().await.map_err(|_| Refusal::no_answer())? {
             len += part.len() as u64;
         }
-        ensure!(len == document.size, "a download had {len} of {} bytes", document.size);
-        Ok(())
+        if len == document.size { Ok(()) } else { Err(Refusal::wrong("a download had another length")) }
     }
 
     /// The first page of the vault's list, read whole; how many entries it has.
@@ -108,7 +142,7 @@ impl Client {
     /// # Errors
     /// It is refused.
     pub async fn list(&self, worker: usize, limit: usize) -> Result<usize> {
-        let url = format!("{}/v1/documents", self.gateway(worker)?);
+        let url = format!("{}/v1/documents", self.gateway(worker));
         let answer = self.client.get(url).query(&[("limit", limit)]).bearer_auth(&self.token).send().await?;
         ensure!(answer.status().is_success(), "a list was refused: {}", answer.status());
         let page: serde_json::Value = serde_json::from_slice(&answer.bytes().await?)?;
@@ -120,7 +154,7 @@ impl Client {
     /// # Errors
     /// It is refused.
     pub async fn vault_id(&self) -> Result<String> {
-        let answer = self.client.get(format!("{}/v1/me", self.gateway(0)?)).bearer_auth(&self.token).send().await?;
+        let answer = self.client.get(format!("{}/v1/me", self.gateway(0))).bearer_auth(&self.token).send().await?;
         ensure!(answer.status().is_success(), "who asks was refused: {}", answer.status());
         let me: serde_json::Value = serde_json::from_slice(&answer.bytes().await?)?;
         me.get("vault_id").and_then(|id| id.as_str()).map(str::to_owned).context("the answer about who asks has another form")
@@ -130,6 +164,18 @@ impl Client {
     pub fn gateways(&self) -> usize {
         self.gateways.len()
     }
+}
+
+/// An answer, if it is not an error.
+async fn accepted(answer: reqwest::Result<reqwest::Response>) -> Result<reqwest::Response, Refusal> {
+    let Ok(answer) = answer else { return Err(Refusal::no_answer()) };
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let retry_after = answer.headers().get("Retry-After").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = answer.bytes().await.unwrap_or_default();
+    Err(Refusal::of(status.as_u16(), retry_after.as_deref(), &body))
 }
 
 /// What the workers of a step share.
@@ -156,7 +202,7 @@ impl Step {
 /// Runs a step: `concurrency` workers, each with one request at a time.
 ///
 /// # Errors
-/// A request failed.
+/// There is nothing to download, or no randomness. Refusals are no error: they are in what is returned.
 pub async fn run(
     client: &Client,
     direction: Direction,
@@ -180,18 +226,26 @@ pub async fn run(
         let (client, content, documents, step) = (client.clone(), content.clone(), documents.clone(), step.clone());
         workers.spawn(async move {
             let mut done = Done::default();
-            while let Some(number) = step.take(done.latencies.is_empty(), size) {
+            let mut first = true;
+            while let Some(number) = step.take(first, size) {
+                first = false;
                 let begun = Instant::now();
-                match direction {
+                let succeeded = match direction {
                     Direction::Put => {
-                        done.documents.push(client.put(worker, &format!("bench-{run_key:016x}-{number}"), content.clone()).await?)
+                        let key = format!("bench-{run_key:016x}-{number}");
+                        let document = client.put(worker, &key, content.clone(), &mut done.trouble).await;
+                        let stored = document.is_some();
+                        done.documents.extend(document);
+                        stored
                     }
                     Direction::Get => {
                         let document = documents.get(number % documents.len().max(1)).context("no document")?;
-                        client.get(worker, document).await?;
+                        client.get(worker, document, &mut done.trouble).await
                     }
+                };
+                if succeeded {
+                    done.latencies.push(begun.elapsed());
                 }
-                done.latencies.push(begun.elapsed());
             }
             anyhow::Ok(done)
         });
@@ -201,6 +255,7 @@ pub async fn run(
         let done = finished??;
         all.latencies.extend(done.latencies);
         all.documents.extend(done.documents);
+        all.trouble.add(done.trouble);
     }
     all.elapsed = begun.elapsed();
     Ok(all)

@@ -2,13 +2,14 @@
 //!
 //! Reading order: [`plan`] (what is measured, in which order, with which warm-up), [`primitives`] (what the machine
 //! can do), [`limit`] (what follows from that), [`cluster`] (processes of the real binary, what they cost), [`load`]
-//! (requests), the parts [`objects`], [`metadata`], [`repair`] and [`flat`], then [`report`] with [`table`] and
-//! [`plot`]. [`proc`], [`scrape`], [`stats`] and [`machine`] are small tools of these.
+//! (requests) with [`refusals`] (what was refused), the parts [`objects`], [`metadata`], [`repair`] and [`flat`], then
+//! [`report`] with [`table`] and [`plot`]. [`proc`], [`scrape`], [`stats`] and [`machine`] are small tools of these.
 //!
 //! Owns: the course of a run. Not: building the binary that it measures.
 //! Holds: (1) primitives and everything else are measured in one run on one machine, so that their ratio means
 //! something on any machine; (2) no figure is written down here: what is printed was measured or computed
-//! from what was; (3) whatever it started it stops, also after an error.
+//! from what was; (3) whatever it started it stops, also after an error; (4) what was measured is written after each
+//! part, whatever fails or cuts the run later.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -23,6 +24,7 @@ mod plan;
 mod plot;
 mod primitives;
 mod proc;
+mod refusals;
 mod repair;
 mod report;
 mod scrape;
@@ -34,12 +36,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 
 use machine::Machine;
 use plan::{Grid, Part, Plan, wanted};
-use report::Report;
+use report::{Failed, Report};
 
 /// Measures a cluster of real processes and the machine that it runs on.
 #[derive(Debug, Parser)]
@@ -107,15 +109,16 @@ async fn main() -> Result<()> {
     let binary = fs::canonicalize(&arguments.binary).with_context(|| format!("there is no {}", arguments.binary.display()))?;
     let parent = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Scratch::create(std::path::absolute(parent.join(format!("kluis-bench-{}", std::process::id())))?)?;
-    let report = measure(&binary, &scratch, &plan, &arguments.only).await?;
+    let keep = |report: &Report| arguments.out.as_deref().map_or(Ok(()), |out| report.write(out));
+    let report = measure(&binary, &scratch, &plan, &arguments.only, &keep).await?;
     print!("{}", table::of(&report));
-    if let Some(out) = &arguments.out {
-        report.write(out)?;
-    }
+    ensure!(report.failed.is_empty(), "{} of the parts could not be measured: see the end of the table", report.failed.len());
     Ok(())
 }
 
-async fn measure(binary: &Path, scratch: &Scratch, plan: &Plan, only: &[Part]) -> Result<Report> {
+/// Measures part by part. `keep` is called after each, so that a run that is cut leaves what it finished; a part that
+/// fails is named in the report and the next one is measured.
+async fn measure(binary: &Path, scratch: &Scratch, plan: &Plan, only: &[Part], keep: &dyn Fn(&Report) -> Result<()>) -> Result<Report> {
     let machine = Machine::of_this(&scratch.0)?;
     eprintln!("measuring the machine");
     let primitives = primitives::measure(&scratch.part("primitives")?.0, plan.primitive).await?;
@@ -124,30 +127,48 @@ async fn measure(binary: &Path, scratch: &Scratch, plan: &Plan, only: &[Part]) -
         version: env!("CARGO_PKG_VERSION"),
         quick: plan.quick,
         step_seconds: plan.step.as_secs_f64(),
+        finished: false,
+        failed: Vec::new(),
         primitives,
         operations: Vec::new(),
         metadata: Vec::new(),
         repair: None,
         flat: Vec::new(),
     };
+    keep(&report)?;
     if wanted(only, Part::Objects) {
         for &shape in &plan.grid.shapes {
-            let part = scratch.part(&format!("objects-{}", shape.nodes()))?;
-            let cores = report.machine.cores;
-            report.operations.extend(objects::measure(binary, &part.demo(), shape, plan, &report.primitives, cores).await?);
+            let name = format!("objects-{}", shape.nodes());
+            let part = scratch.part(&name)?;
+            let measured = objects::measure(binary, &part.demo(), shape, plan, &mut report, keep).await;
+            finish(&mut report, &name, measured, keep)?;
         }
     }
     if wanted(only, Part::Metadata) {
         let part = scratch.part("metadata")?;
-        report.metadata = metadata::measure(&part.0, plan).await?;
+        let measured = metadata::measure(&part.0, plan, &mut report.metadata).await;
+        finish(&mut report, "metadata", measured, keep)?;
     }
     if wanted(only, Part::Repair) {
         let part = scratch.part("repair")?;
-        report.repair = Some(repair::measure(binary, &part.demo(), plan).await?);
+        let measured = repair::measure(binary, &part.demo(), plan).await.map(|repair| report.repair = Some(repair));
+        finish(&mut report, "repair", measured, keep)?;
     }
     if wanted(only, Part::Flat) {
         let part = scratch.part("flat")?;
-        report.flat = flat::measure(binary, &part.demo(), plan).await?;
+        let measured = flat::measure(binary, &part.demo(), plan, &mut report.flat).await;
+        finish(&mut report, "flat", measured, keep)?;
     }
+    report.finished = true;
+    keep(&report)?;
     Ok(report)
+}
+
+/// Notes how a part ended, and keeps what there is.
+fn finish(report: &mut Report, part: &str, measured: Result<()>, keep: &dyn Fn(&Report) -> Result<()>) -> Result<()> {
+    if let Err(why) = measured {
+        eprintln!("{part}: {why:#}");
+        report.failed.push(Failed::new(part, &why));
+    }
+    keep(report)
 }

@@ -4,9 +4,10 @@
 //! ([`crate::limit`]).
 //! Holds: (1) what is downloaded is what the same step uploaded; (2) processor time of nodes and of this process are
 //! apart; (3) bytes between sites are those that the nodes' connections carried, acknowledgements and sending again
-//! included, less what an idle cluster sends in the same time.
+//! included, less what an idle cluster sends in the same time; (4) a step that cannot be measured is named in the
+//! report, and the next one is measured.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
 use kluis_chunkstore::{code::Code, format::record::stored_bytes};
@@ -19,6 +20,8 @@ use crate::{
     plan::Plan,
     primitives::Primitives,
     proc::own_cpu_seconds,
+    refusals::Trouble,
+    report::{Failed, Report},
     stats::{GIB, Latency, MIB, per_second},
 };
 
@@ -31,15 +34,15 @@ const PERSON: usize = 0;
 /// What a step cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cost {
-    /// Requests.
+    /// Requests that succeeded.
     pub operations: u64,
-    /// Requests a second.
+    /// Of them a second.
     pub operations_per_second: f64,
     /// Bytes of documents a second, in MiB.
     pub mib_per_second: f64,
-    /// Times of a request.
+    /// Times of a request, from its first attempt to its success.
     pub latency: Latency,
-    /// Processor time of all nodes for a GiB, in seconds.
+    /// Processor time of all nodes for a GiB that succeeded, in seconds; no number where nothing did.
     pub server_cpu_seconds_per_gib: f64,
     /// Processor time of the client for a GiB, in seconds.
     pub client_cpu_seconds_per_gib: f64,
@@ -78,12 +81,23 @@ pub struct Operation {
     pub stored_bytes_per_byte: Option<f64>,
     /// Bytes from nodes to nodes of other sites for each byte of a document.
     pub site_bytes_per_byte: f64,
-    /// Most memory of a node during the step, in bytes.
-    pub peak_memory_bytes: u64,
+    /// Most memory of each node during the step, in bytes, by id.
+    pub peak_memory_bytes: BTreeMap<String, u64>,
+    /// Whether that is of this step alone: the system may not allow to begin anew, and then it is since the start.
+    pub peak_memory_of_step: bool,
+    /// What was refused and given up.
+    pub trouble: Trouble,
     /// What the machine could do.
     pub limit: Limit,
     /// Measured rate over the limit.
     pub ratio: f64,
+}
+
+impl Operation {
+    /// Most memory of the largest node, in bytes.
+    pub fn peak_of_largest(&self) -> u64 {
+        self.peak_memory_bytes.values().copied().max().unwrap_or(0)
+    }
 }
 
 /// A cluster under measurement.
@@ -91,67 +105,78 @@ struct Bench<'a> {
     cluster: &'a Cluster,
     shape: Shape,
     plan: &'a Plan,
-    primitives: &'a Primitives,
+    primitives: Primitives,
     cores: usize,
     idle_site_bytes_per_second: f64,
 }
 
-/// Measures all sizes and concurrencies on a cluster of one shape.
+/// Measures all sizes and concurrencies on a cluster of one shape, into `report`; `keep` is called after each size.
 ///
 /// # Errors
-/// A request fails, or the cluster does.
+/// The cluster fails, or `keep` does. Steps that fail alone are named in the report.
 pub async fn measure(
     binary: &Path,
     dir: &Path,
     shape: Shape,
     plan: &Plan,
-    primitives: &Primitives,
-    cores: usize,
-) -> Result<Vec<Operation>> {
+    report: &mut Report,
+    keep: &dyn Fn(&Report) -> Result<()>,
+) -> Result<()> {
     eprintln!("starting {} nodes", shape.nodes());
     let cluster = Cluster::start(binary, dir, shape)?;
     let idle_site_bytes_per_second = cluster.idle_site_bytes_per_second().await?;
+    let (primitives, cores) = (report.primitives.clone(), report.machine.cores);
     let bench = Bench { cluster: &cluster, shape, plan, primitives, cores, idle_site_bytes_per_second };
-    let mut operations = Vec::new();
     for &size in &plan.grid.sizes {
         let client = Client::new(&cluster, PERSON)?;
-        warm_up(&client, size).await?;
+        let warming = warm_up(&client, size).await?;
+        if !warming.is_none() {
+            eprintln!("  warming up with {size} bytes: {warming}");
+        }
         let mut rest = cluster.settled().await?;
         for &concurrency in &plan.grid.concurrencies {
             eprintln!("  {size} bytes, {concurrency} at a time");
-            operations.extend(bench.both_ways(&client, size, concurrency, &mut rest).await?);
+            let mut documents = Vec::new();
+            for direction in [Direction::Put, Direction::Get] {
+                match bench.step(&client, direction, size, concurrency, &documents, &mut rest).await {
+                    Ok((operation, stored)) => {
+                        let (cost, ratio) = (&operation.cost, operation.ratio);
+                        let (rate, bytes) = (cost.operations_per_second, cost.mib_per_second);
+                        eprintln!("    {}: {bytes:.1} MiB/s, {rate:.1}/s, {ratio:.2} of the limit", direction.name());
+                        if !operation.trouble.is_none() {
+                            eprintln!("    {}: {}", direction.name(), operation.trouble);
+                        }
+                        report.operations.push(operation);
+                        documents = stored;
+                    }
+                    Err(why) => {
+                        let part = format!("{} nodes, {} of {size} bytes, {concurrency} at a time", shape.nodes(), direction.name());
+                        report.failed.push(Failed::new(part, &why));
+                        rest = cluster.settled().await?;
+                    }
+                }
+            }
         }
+        keep(report)?;
     }
-    cluster.stop()?;
-    Ok(operations)
+    cluster.stop()
 }
 
-/// One upload and one download through every gateway: connections, keys and code paths are there afterwards.
-async fn warm_up(client: &Client, size: usize) -> Result<()> {
+/// One upload and one download through every gateway: connections, keys and code paths are there afterwards. Gives
+/// what was refused.
+async fn warm_up(client: &Client, size: usize) -> Result<Trouble> {
     let content = load::random(size)?;
+    let mut trouble = Trouble::default();
     for gateway in 0..client.gateways() {
         let key = format!("warm-{:016x}", load::rand_u64()?);
-        let document = client.put(gateway, &key, content.clone()).await?;
-        client.get(gateway, &document).await?;
+        if let Some(document) = client.put(gateway, &key, content.clone(), &mut trouble).await {
+            client.get(gateway, &document, &mut trouble).await;
+        }
     }
-    Ok(())
+    Ok(trouble)
 }
 
 impl Bench<'_> {
-    /// Uploads for a while, then downloads what was uploaded.
-    async fn both_ways(&self, client: &Client, size: usize, concurrency: usize, rest: &mut Figures) -> Result<[Operation; 2]> {
-        let (put, documents) = self.step(client, Direction::Put, size, concurrency, &[], rest).await?;
-        let (get, _) = self.step(client, Direction::Get, size, concurrency, &documents, rest).await?;
-        for step in [&put, &get] {
-            let (cost, ratio) = (&step.cost, step.ratio);
-            eprintln!(
-                "    {:?}: {:.1} MiB/s, {:.1}/s, {ratio:.2} of the limit",
-                step.direction, cost.mib_per_second, cost.operations_per_second
-            );
-        }
-        Ok([put, get])
-    }
-
     /// One step, from the figures of a cluster at rest to the next such figures.
     async fn step(
         &self,
@@ -162,7 +187,7 @@ impl Bench<'_> {
         documents: &[Document],
         rest: &mut Figures,
     ) -> Result<(Operation, Vec<Document>)> {
-        self.cluster.reset_peak_memory();
+        let peak_memory_of_step = self.cluster.reset_peak_memory();
         let (server, own) = (self.cluster.cpu_seconds()?, own_cpu_seconds());
         let done = load::run(client, direction, size_bytes, concurrency, documents, self.plan.step, self.plan.step_bytes).await?;
         let (server, own) = (self.cluster.cpu_seconds()? - server, own_cpu_seconds() - own);
@@ -174,7 +199,7 @@ impl Bench<'_> {
         let bytes = cost.operations as f64 * size_bytes as f64;
         let idle = self.idle_site_bytes_per_second * (after.at - before.at).as_secs_f64();
         let limit = limit::limit(
-            self.primitives,
+            &self.primitives,
             self.cores,
             &limit::Operation { shape: self.shape, direction, size_bytes, concurrency, small_max_bytes: SMALL_MAX_BYTES },
         );
@@ -188,6 +213,8 @@ impl Bench<'_> {
             stored_bytes_per_byte: (direction == Direction::Put).then(|| stored_per_byte(size_bytes, cost.operations, shards)).flatten(),
             site_bytes_per_byte: (after.site_bytes - before.site_bytes - idle).max(0.0) / bytes,
             peak_memory_bytes,
+            peak_memory_of_step,
+            trouble: done.trouble,
             limit,
             ratio: cost.operations_per_second / limit.operations_per_second,
         };
@@ -234,7 +261,8 @@ mod tests {
 
     #[test]
     fn a_cost_is_told_for_each_gib_and_second() {
-        let done = Done { latencies: vec![Duration::from_millis(5); 8], elapsed: Duration::from_secs(2), documents: Vec::new() };
+        let (latencies, elapsed) = (vec![Duration::from_millis(5); 8], Duration::from_secs(2));
+        let done = Done { latencies, elapsed, documents: Vec::new(), trouble: Trouble::default() };
         let cost = Cost::new(&done, 64 << 20, 1.5, 0.25);
         assert_eq!((cost.operations, cost.operations_per_second, cost.mib_per_second), (8, 4.0, 256.0));
         assert_eq!((cost.server_cpu_seconds_per_gib, cost.client_cpu_seconds_per_gib), (3.0, 0.5));

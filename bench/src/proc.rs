@@ -34,10 +34,10 @@ pub fn peak_memory_bytes(pid: u32) -> Result<u64> {
     memory_bytes(pid, "VmHWM:")
 }
 
-/// Makes the most memory of a process begin anew at what it has now. Where the system does not allow it, the most
-/// goes on from the process's beginning.
-pub fn reset_peak_memory(pid: u32) {
-    let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+/// Makes the most memory of a process begin anew at what it has now. `false` where the system does not allow it: the
+/// most then goes on from the process's beginning.
+pub fn reset_peak_memory(pid: u32) -> bool {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").is_ok()
 }
 
 /// Memory that a process has resident now, in bytes.

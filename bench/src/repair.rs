@@ -26,6 +26,7 @@ use crate::{
     cluster::Cluster,
     load::{self, Client, Direction},
     plan::{Plan, SHAPES},
+    refusals::Trouble,
     stats::{GIB, MIB, per_second},
 };
 
@@ -40,7 +41,7 @@ const QUIET: Duration = Duration::from_secs(12);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What the repair took.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Repair {
     /// Bytes of documents in the cluster.
     pub document_bytes: u64,
@@ -58,6 +59,8 @@ pub struct Repair {
     pub budget_mib_per_second: f64,
     /// Processor time of all nodes for a GiB of shards, in seconds.
     pub server_cpu_seconds_per_gib: f64,
+    /// What was refused and given up while the documents were stored.
+    pub trouble: Trouble,
 }
 
 /// Runs it.
@@ -111,6 +114,7 @@ pub async fn measure(binary: &Path, dir: &Path, plan: &Plan) -> Result<Repair> {
         mib_per_second: per_second(bytes / MIB, time),
         budget_mib_per_second: budget as f64 / MIB,
         server_cpu_seconds_per_gib: (cpu_then - cpu) / bytes * GIB,
+        trouble: done.trouble,
     })
 }
 

@@ -6,8 +6,9 @@
 //! | `NAME.txt` | the table, for people ([`crate::table`]) |
 //! | `NAME.svg` | the curves ([`crate::plot`]) |
 //!
-//! Owns: these three forms of one value. Not: measuring. Holds: parts that were not measured are absent in all of
-//! them; the machine is described in each.
+//! Owns: these three forms of one value. Not: measuring. Holds: (1) parts that were not measured are absent in all of
+//! them, those that failed are named, and so is a run that was cut; (2) the machine is described in each; (3) a file
+//! is the one before or the new one, whole.
 
 use std::{fs, path::Path};
 
@@ -27,6 +28,22 @@ use crate::{
     table,
 };
 
+/// Something that could not be measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    /// What.
+    pub part: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Failed {
+    /// `part` failed by `why`.
+    pub fn new(part: impl Into<String>, why: &anyhow::Error) -> Self {
+        Self { part: part.into(), why: format!("{why:#}") }
+    }
+}
+
 /// A run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
@@ -38,6 +55,11 @@ pub struct Report {
     pub quick: bool,
     /// Time of a step of load, in seconds.
     pub step_seconds: f64,
+    /// Whether the run came to its end: what is absent then was not asked for, or is in `failed`.
+    pub finished: bool,
+    /// What could not be measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Failed>,
     /// What the machine can do.
     pub primitives: Primitives,
     /// Uploads and downloads.
@@ -64,7 +86,9 @@ impl Report {
         json.push('\n');
         for (ending, text) in [("json", json), ("txt", table::of(self)), ("svg", plot::svg(&self.title(), &self.panels()))] {
             let path = out.with_extension(ending);
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            let unfinished = out.with_extension(format!("{ending}.part"));
+            let written = fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, &path));
+            written.with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
     }
@@ -136,17 +160,20 @@ impl Report {
 
 #[cfg(test)]
 pub mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::{
         cluster::Shape,
         limit::{Bound, Limit, tests::even},
         objects::Cost,
+        refusals::Trouble,
         stats::Latency,
     };
 
     /// A run with everything in it.
     pub fn report() -> Report {
-        let latency = Latency { p50_ms: 5.0, p99_ms: 9.0, max_ms: 12.0 };
+        let latency = Latency::new(5.0, 9.0, 12.0);
         let cost = Cost {
             operations: 100,
             operations_per_second: 50.0,
@@ -156,6 +183,9 @@ pub mod tests {
             client_cpu_seconds_per_gib: 1.25,
         };
         let limit = Limit { operations_per_second: 200.0, bound: Bound::Processor, cpu_seconds: 0.01 };
+        let mut trouble = Trouble::default();
+        trouble.refused.insert("503 no_quorum".to_owned(), 12);
+        trouble.given_up.insert("503 no_quorum".to_owned(), 1);
         let operation = |shape: Shape, direction, size_bytes| Operation {
             shape,
             direction,
@@ -164,7 +194,9 @@ pub mod tests {
             cost,
             stored_bytes_per_byte: (direction == Direction::Put).then_some(2.251),
             site_bytes_per_byte: 1.5,
-            peak_memory_bytes: 64 << 20,
+            peak_memory_bytes: BTreeMap::from([("n1".to_owned(), 32 << 20), ("n2".to_owned(), 64 << 20)]),
+            peak_memory_of_step: true,
+            trouble: trouble.clone(),
             limit,
             ratio: 0.25,
         };
@@ -182,6 +214,8 @@ pub mod tests {
             version: "0",
             quick: true,
             step_seconds: 2.0,
+            finished: true,
+            failed: vec![Failed::new("9 nodes, get", &anyhow::anyhow!("a node has ended"))],
             primitives: even(),
             operations: vec![
                 operation(nine, Direction::Put, 4 << 10),
@@ -201,6 +235,7 @@ pub mod tests {
                 mib_per_second: 2.0,
                 budget_mib_per_second: 64.0,
                 server_cpu_seconds_per_gib: 3.0,
+                trouble: Trouble::default(),
             }),
             flat: vec![flat::tests::row(1_000), flat::tests::row(1_000_000)],
         }
@@ -216,6 +251,19 @@ pub mod tests {
         let json = serde_json::to_value(&none).unwrap();
         assert!(json.get("operations").is_none() && json.get("repair").is_none());
         assert!(json.get("machine").is_some() && json.get("primitives").is_some());
+    }
+
+    #[test]
+    fn what_was_refused_and_what_failed_is_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("run.json");
+        report().write(&out).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&fs::read(&out).unwrap()).unwrap();
+        assert_eq!(json["operations"][0]["trouble"]["refused"]["503 no_quorum"], 12);
+        assert_eq!(json["operations"][0]["peak_memory_bytes"]["n1"], 32 << 20);
+        assert_eq!(json["failed"][0]["why"], "a node has ended");
+        let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 3, "{names:?}");
     }
 
     #[test]

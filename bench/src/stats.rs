@@ -20,13 +20,20 @@ pub struct Latency {
     pub p99_ms: f64,
     /// The longest.
     pub max_ms: f64,
+    /// How many medians the slow end takes; 0 where nothing was measured.
+    pub p99_over_p50: f64,
 }
 
 impl Latency {
     /// Of times in any order.
     pub fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
-        Self { p50_ms: percentile_ms(&times, 50), p99_ms: percentile_ms(&times, 99), max_ms: percentile_ms(&times, 100) }
+        Self::new(percentile_ms(&times, 50), percentile_ms(&times, 99), percentile_ms(&times, 100))
+    }
+
+    /// From the three times, in milliseconds.
+    pub fn new(p50_ms: f64, p99_ms: f64, max_ms: f64) -> Self {
+        Self { p50_ms, p99_ms, max_ms, p99_over_p50: if p50_ms > 0.0 { p99_ms / p50_ms } else { 0.0 } }
     }
 }
 
@@ -48,9 +55,9 @@ mod tests {
     #[test]
     fn percentiles_are_among_the_times() {
         let times: Vec<Duration> = (1..=200).rev().map(Duration::from_millis).collect();
-        assert_eq!(Latency::of(times), Latency { p50_ms: 100.0, p99_ms: 198.0, max_ms: 200.0 });
-        assert_eq!(Latency::of(vec![Duration::from_millis(3)]), Latency { p50_ms: 3.0, p99_ms: 3.0, max_ms: 3.0 });
-        assert_eq!(Latency::of(Vec::new()), Latency { p50_ms: 0.0, p99_ms: 0.0, max_ms: 0.0 });
+        assert_eq!(Latency::of(times), Latency { p50_ms: 100.0, p99_ms: 198.0, max_ms: 200.0, p99_over_p50: 1.98 });
+        assert_eq!(Latency::of(vec![Duration::from_millis(3)]), Latency { p50_ms: 3.0, p99_ms: 3.0, max_ms: 3.0, p99_over_p50: 1.0 });
+        assert_eq!(Latency::of(Vec::new()), Latency { p50_ms: 0.0, p99_ms: 0.0, max_ms: 0.0, p99_over_p50: 0.0 });
     }
 
     #[test]

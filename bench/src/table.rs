@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use crate::{
     flat,
     limit::Bound,
-    load::Direction,
     report::Report,
     stats::{Latency, MIB},
 };
@@ -25,6 +24,9 @@ pub fn of(report: &Report) -> String {
     }
     let _ = writeln!(out, "steps of {} s; nodes and client share the machine; every write is synced\n", report.step_seconds);
     out.push_str(&primitives(report));
+    if !report.finished {
+        out.push_str("unfinished: the run was cut, or goes on; parts that come later are not here\n\n");
+    }
     let parts: [(bool, &str, Part); 4] = [
         (!report.operations.is_empty(), "uploads and downloads (limit: from the primitives; by: what it runs into first)", operations),
         (!report.metadata.is_empty(), "metadata commits", metadata),
@@ -34,7 +36,18 @@ pub fn of(report: &Report) -> String {
     for (_, title, part) in parts.into_iter().filter(|(measured, ..)| *measured) {
         let _ = write!(out, "\n{title}\n{}", part(report));
     }
+    if !report.failed.is_empty() {
+        out.push_str("\nfailed, and therefore not in these tables\n");
+        for failed in &report.failed {
+            let _ = writeln!(out, "- {}: {}", failed.part, failed.why);
+        }
+    }
     out
+}
+
+/// A figure, or a dash where there is none.
+fn shown(value: f64, digits: usize) -> String {
+    if value.is_finite() { format!("{value:.digits$}") } else { "-".to_owned() }
 }
 
 fn primitives(report: &Report) -> String {
@@ -52,8 +65,8 @@ fn primitives(report: &Report) -> String {
 
 fn operations(report: &Report) -> String {
     let heading = [
-        "nodes", "op", "size", "at once", "ops/s", "MiB/s", "p50 ms", "p99 ms", "server", "client", "stored", "sites", "peak MiB",
-        "limit/s", "by", "ratio",
+        "nodes", "op", "size", "at once", "ops/s", "MiB/s", "p50 ms", "p99 ms", "p99/p50", "server", "client", "stored", "sites",
+        "peak MiB", "limit/s", "by", "ratio", "refused",
     ];
     let rows: Vec<Vec<String>> = report
         .operations
@@ -61,21 +74,19 @@ fn operations(report: &Report) -> String {
         .map(|o| {
             vec![
                 o.shape.nodes().to_string(),
-                match o.direction {
-                    Direction::Put => "put".to_owned(),
-                    Direction::Get => "get".to_owned(),
-                },
+                o.direction.name().to_owned(),
                 shown_size(o.size_bytes),
                 o.concurrency.to_string(),
                 format!("{:.1}", o.cost.operations_per_second),
                 format!("{:.1}", o.cost.mib_per_second),
                 format!("{:.2}", o.cost.latency.p50_ms),
                 format!("{:.2}", o.cost.latency.p99_ms),
-                format!("{:.2}", o.cost.server_cpu_seconds_per_gib),
-                format!("{:.2}", o.cost.client_cpu_seconds_per_gib),
+                format!("{:.1}", o.cost.latency.p99_over_p50),
+                shown(o.cost.server_cpu_seconds_per_gib, 2),
+                shown(o.cost.client_cpu_seconds_per_gib, 2),
                 o.stored_bytes_per_byte.map_or_else(|| "-".to_owned(), |stored| format!("{stored:.3}")),
-                format!("{:.2}", o.site_bytes_per_byte),
-                format!("{:.0}", o.peak_memory_bytes as f64 / MIB),
+                shown(o.site_bytes_per_byte, 2),
+                format!("{}{:.0}", if o.peak_memory_of_step { "" } else { "<=" }, o.peak_of_largest() as f64 / MIB),
                 format!("{:.1}", o.limit.operations_per_second),
                 match o.limit.bound {
                     Bound::Processor => "cpu".to_owned(),
@@ -83,11 +94,14 @@ fn operations(report: &Report) -> String {
                     Bound::Waiting => "wait".to_owned(),
                 },
                 format!("{:.3}", o.ratio),
+                o.trouble.to_string(),
             ]
         })
         .collect();
-    let legend = "server, client: CPU seconds a GiB; stored: bytes in segments a byte; sites: bytes between sites a byte; peak: of the \
-                  largest node\n";
+    let legend = "server, client: CPU seconds a GiB; stored: bytes in segments a byte; sites: bytes between sites a byte; peak: most \
+                  resident memory of the largest node during the step (each node's is in the JSON); refused: attempts that did not \
+                  succeed, by status and code; they were sent again after Retry-After, their wait is in the times, and only what succeeded \
+                  is in the rates\n";
     aligned(&heading, &rows) + legend
 }
 
@@ -115,7 +129,7 @@ fn metadata(report: &Report) -> String {
 }
 
 fn repair(report: &Report) -> String {
-    let Some(r) = report.repair else { return String::new() };
+    let Some(r) = &report.repair else { return String::new() };
     format!(
         "{:.1} MiB of shards in {:.1} s: {:.1} MiB/s (budget of a node {:.0} MiB/s), {:.2} CPU s/GiB; {} of {} shards were lost\n",
         r.repaired_bytes as f64 / MIB,
@@ -125,11 +139,24 @@ fn repair(report: &Report) -> String {
         r.server_cpu_seconds_per_gib,
         r.shards_lost,
         r.shards_before
-    )
+    ) + &format!("refused while the documents were stored: {}\n", r.trouble)
 }
 
 fn growth(report: &Report) -> String {
-    let heading = ["documents", "direct", "put p50", "put p99", "get p50", "get p99", "list p50", "list p99", "start s", "MiB", "meta MiB"];
+    let heading = [
+        "documents",
+        "direct",
+        "put p50",
+        "put p99",
+        "get p50",
+        "get p99",
+        "list p50",
+        "list p99",
+        "start s",
+        "MiB",
+        "meta MiB",
+        "refused",
+    ];
     let rows: Vec<Vec<String>> = report
         .flat
         .iter()
@@ -141,6 +168,7 @@ fn growth(report: &Report) -> String {
             cells.push(format!("{:.2}", row.start_seconds));
             cells.push(format!("{:.1}", row.memory_bytes as f64 / MIB));
             cells.push(format!("{:.1}", row.metadata_bytes as f64 / MIB));
+            cells.push(row.trouble.to_string());
             cells
         })
         .collect();
@@ -199,9 +227,19 @@ mod tests {
     #[test]
     fn everything_that_was_measured_is_shown() {
         let text = of(&report());
-        for wanted in
-            ["A <fast> & odd CPU", "quick run", "QUIC stream", "64 MiB", "4321.0", "not installed", "2.0 MiB/s", "1000000", "700 bytes"]
-        {
+        for wanted in [
+            "A <fast> & odd CPU",
+            "quick run",
+            "QUIC stream",
+            "64 MiB",
+            "4321.0",
+            "not installed",
+            "2.0 MiB/s",
+            "1000000",
+            "700 bytes",
+            "12x 503 no_quorum; given up: 1x",
+            "a node has ended",
+        ] {
             assert!(text.contains(wanted), "{wanted} is missing in\n{text}");
         }
         assert!(text.lines().any(|line| line.contains("etcd") && line.contains(" - ")), "what was not measured is no number");
@@ -209,9 +247,17 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_not_shown() {
-        let none = Report { operations: Vec::new(), metadata: Vec::new(), repair: None, flat: Vec::new(), ..report() };
+        let none = Report {
+            operations: Vec::new(),
+            metadata: Vec::new(),
+            repair: None,
+            flat: Vec::new(),
+            failed: Vec::new(),
+            finished: false,
+            ..report()
+        };
         let text = of(&none);
-        assert!(text.contains("primitive"));
+        assert!(text.contains("primitive") && text.contains("unfinished"));
         for absent in ["uploads", "commits", "repair", "vault"] {
             assert!(!text.contains(absent), "{absent} is shown in\n{text}");
         }

@@ -26,8 +26,9 @@ use serde::Serialize;
 
 use crate::{
     cluster::{Cluster, Shape},
-    load::{self, Client, Direction, Document},
+    load::{self, Client, Direction, Document, Done},
     plan::{Plan, SHAPES},
+    refusals::Trouble,
     stats::Latency,
 };
 
@@ -46,7 +47,7 @@ const STARTS_MAX: usize = 20;
 const START_PAUSE: Duration = Duration::from_millis(500);
 
 /// What one size of the vault costs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// Documents in the vault.
     pub documents: usize,
@@ -64,26 +65,30 @@ pub struct Row {
     pub memory_bytes: u64,
     /// Bytes of metadata on a node's disk, log and all.
     pub metadata_bytes: u64,
+    /// What was refused and given up.
+    pub trouble: Trouble,
 }
 
-/// Runs it.
+/// Runs it; each row goes to `rows` as soon as it is there.
 ///
 /// # Errors
-/// A request fails, or the cluster does.
-pub async fn measure(binary: &Path, dir: &Path, plan: &Plan) -> Result<Vec<Row>> {
+/// The cluster fails.
+pub async fn measure(binary: &Path, dir: &Path, plan: &Plan, rows: &mut Vec<Row>) -> Result<()> {
     let [_, shape] = SHAPES;
     eprintln!("starting {} nodes with a vault that grows", shape.nodes());
     let mut cluster = Cluster::start(binary, dir, shape)?;
     let metadata_dir = metadata_dir(dir, shape)?;
     let mut uploaded: Vec<Document> = Vec::new();
     let mut written_directly = 0;
-    let mut rows = Vec::new();
     for &documents in &plan.documents {
         eprintln!("  {documents} documents");
+        let mut trouble = Trouble::default();
         let client = Client::new(&cluster, 0)?;
         let missing = documents.min(UPLOADED_MAX).saturating_sub(uploaded.len());
         if missing > 0 {
-            uploaded.extend(upload(&client, missing).await?);
+            let done = upload(&client, missing).await?;
+            uploaded.extend(done.documents);
+            trouble.add(done.trouble);
         }
         let vault = client.vault_id().await?;
         cluster.stop_node(NODE).await?;
@@ -96,52 +101,55 @@ pub async fn measure(binary: &Path, dir: &Path, plan: &Plan) -> Result<Vec<Row>>
 
         // Connections to the process before are gone.
         let client = Client::new(&cluster, 0)?;
-        let (upload, new) = uploads(&client).await?;
+        let (upload, new) = uploads(&client, &mut trouble).await?;
         uploaded.extend(new);
         rows.push(Row {
             documents: uploaded.len() + written_directly,
             written_directly,
             upload,
-            download: downloads(&client, &uploaded).await?,
+            download: downloads(&client, &uploaded, &mut trouble).await,
             list: lists(&client).await?,
             start_seconds: start.as_secs_f64(),
             memory_bytes: cluster.resident_memory_bytes()?,
             metadata_bytes: bytes_in(&metadata_dir)?,
+            trouble,
         });
     }
-    cluster.stop()?;
-    Ok(rows)
+    cluster.stop()
 }
 
 /// Uploads `count` documents, or as many more as are under way when that many are there.
-async fn upload(client: &Client, count: usize) -> Result<Vec<Document>> {
+async fn upload(client: &Client, count: usize) -> Result<Done> {
     let bytes = (count * DOCUMENT_BYTES) as u64;
     let time = Duration::from_secs(3_600);
-    Ok(load::run(client, Direction::Put, DOCUMENT_BYTES, UPLOADS_AT_ONCE, &[], time, bytes).await?.documents)
+    load::run(client, Direction::Put, DOCUMENT_BYTES, UPLOADS_AT_ONCE, &[], time, bytes).await
 }
 
-async fn uploads(client: &Client) -> Result<(Latency, Vec<Document>)> {
+async fn uploads(client: &Client, trouble: &mut Trouble) -> Result<(Latency, Vec<Document>)> {
     let content = load::random(DOCUMENT_BYTES)?;
     let (mut times, mut documents) = (Vec::new(), Vec::new());
     for number in 0..SAMPLES {
         let key = format!("flat-{:016x}", load::rand_u64()?);
         let begun = Instant::now();
-        documents.push(client.put(number, &key, content.clone()).await?);
-        times.push(begun.elapsed());
+        if let Some(document) = client.put(number, &key, content.clone(), trouble).await {
+            documents.push(document);
+            times.push(begun.elapsed());
+        }
     }
     Ok((Latency::of(times), documents))
 }
 
-async fn downloads(client: &Client, documents: &[Document]) -> Result<Latency> {
+async fn downloads(client: &Client, documents: &[Document], trouble: &mut Trouble) -> Latency {
     let mut times = Vec::new();
     // Spread over all that was uploaded, old and new.
     let step = (documents.len() / SAMPLES).max(1);
     for (number, document) in documents.iter().step_by(step).take(SAMPLES).enumerate() {
         let begun = Instant::now();
-        client.get(number, document).await?;
-        times.push(begun.elapsed());
+        if client.get(number, document, trouble).await {
+            times.push(begun.elapsed());
+        }
     }
-    Ok(Latency::of(times))
+    Latency::of(times)
 }
 
 async fn lists(client: &Client) -> Result<Latency> {
@@ -224,7 +232,7 @@ pub mod tests {
 
     /// A row of a vault with so many documents.
     pub fn row(documents: usize) -> Row {
-        let latency = Latency { p50_ms: 5.0, p99_ms: 9.0, max_ms: 12.0 };
+        let latency = Latency::new(5.0, 9.0, 12.0);
         Row {
             documents,
             written_directly: documents.saturating_sub(UPLOADED_MAX),
@@ -234,6 +242,7 @@ pub mod tests {
             start_seconds: 1.5,
             memory_bytes: 100 << 20,
             metadata_bytes: 700 * documents as u64,
+            trouble: Trouble::default(),
         }
     }
 

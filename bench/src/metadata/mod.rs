@@ -9,8 +9,8 @@
 //!
 //! Reading order: this file (clients and figures), [`group`] (ours), [`etcd`].
 //!
-//! Owns: the clients. Not: what a commit is. Holds: (1) a commit that fails fails the run; (2) where etcd is not
-//! installed the row says so.
+//! Owns: the clients. Not: what a commit is. Holds: (1) a commit that fails ends this part, and the rows before it
+//! stay; (2) where etcd is not installed the row says so.
 
 pub mod etcd;
 pub mod group;
@@ -62,12 +62,11 @@ pub struct Row {
     pub note: String,
 }
 
-/// Measures all of them, one after the other.
+/// Measures all of them, one after the other; each row goes to `rows` as soon as it is there.
 ///
 /// # Errors
 /// A group does not come up, or a commit fails.
-pub async fn measure(dir: &Path, plan: &Plan) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
+pub async fn measure(dir: &Path, plan: &Plan, rows: &mut Vec<Row>) -> Result<()> {
     for count in GROUPS {
         eprintln!("starting a metadata group of {count}");
         let group = Group::start(&dir.join(format!("group-{count}")), count).await?;
@@ -86,7 +85,7 @@ pub async fn measure(dir: &Path, plan: &Plan) -> Result<Vec<Row>> {
     let Some(program) = etcd::find() else {
         let note = "not installed: Debian package etcd-server".to_owned();
         rows.extend(METADATA_CLIENTS.map(|clients| Row { system: "etcd".to_owned(), clients, figures: None, note: note.clone() }));
-        return Ok(rows);
+        return Ok(());
     };
     eprintln!("starting three members of etcd");
     let etcd = Arc::new(Etcd::start(&program, &dir.join("etcd")).await?);
@@ -101,7 +100,7 @@ pub async fn measure(dir: &Path, plan: &Plan) -> Result<Vec<Row>> {
         let system = format!("{}, 3 members", etcd.version());
         rows.push(Row { system, clients, figures: Some(figures(latencies, elapsed, cpu)), note: "members are processes".to_owned() });
     }
-    Ok(rows)
+    Ok(())
 }
 
 fn figures(latencies: Vec<Duration>, elapsed: Duration, cpu_seconds: f64) -> Figures {

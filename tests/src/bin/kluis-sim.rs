@@ -3,6 +3,7 @@
 //!   kluis-sim --seeds N [--from N] [--jobs N]   N seeds, each in a process of its own, so many at once
 //!   kluis-sim --seed N [--log F]     one seed, here; F is a filter for what the nodes log
 //!   kluis-sim --json --seed N        the same, as JSON
+//!   kluis-sim --every-call NAME [--seed N]   every call of an operation fails in its turn (see `sim::every_call`)
 //!
 //! Owns: the process's randomness: `getrandom` of the C library is answered from the seed, so that hash maps and the
 //! choices of tokio's `select!` repeat themselves; and the reports of a set of seeds.
@@ -23,7 +24,10 @@ use std::{
     thread,
 };
 
-use kluis_tests::sim::run::{self, Options, Report};
+use kluis_tests::sim::{
+    every_call,
+    run::{self, Options, Report},
+};
 
 /// Whether a seed is being run here.
 static SEEDED: AtomicBool = AtomicBool::new(false);
@@ -66,6 +70,7 @@ struct Arguments {
     jobs: usize,
     json: bool,
     log: Option<String>,
+    every_call: Option<String>,
 }
 
 fn arguments() -> Option<Arguments> {
@@ -75,6 +80,7 @@ fn arguments() -> Option<Arguments> {
         match name.as_str() {
             "--json" => found.json = true,
             "--log" => found.log = Some(given.next()?),
+            "--every-call" => found.every_call = Some(given.next()?),
             "--seed" => found.seed = Some(given.next()?.parse().ok()?),
             "--seeds" => found.seeds = given.next()?.parse().ok()?,
             "--jobs" => found.jobs = given.next()?.parse().ok()?,
@@ -87,25 +93,49 @@ fn arguments() -> Option<Arguments> {
 
 fn main() -> ExitCode {
     let Some(arguments) = arguments() else {
-        eprintln!("usage: kluis-sim [--seeds N] [--from N] [--jobs N] | --seed N [--json] [--log FILTER]");
+        eprintln!(
+            "usage: kluis-sim [--seeds N] [--from N] [--jobs N] | --seed N [--json] [--log FILTER] | --every-call {} [--seed N]",
+            every_call::LOOPS.join("|")
+        );
         return ExitCode::from(2);
     };
-    let kept = match arguments.seed {
-        Some(seed) => one(seed, &arguments),
-        None => many(&arguments),
+    let kept = match (&arguments.every_call, arguments.seed) {
+        (Some(name), seed) => each_call(name, seed.unwrap_or(1), &arguments),
+        (None, Some(seed)) => one(seed, &arguments),
+        (None, None) => many(&arguments),
     };
     if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs one seed in this process.
-fn one(seed: u64, arguments: &Arguments) -> bool {
+/// Runs something in this process with everything random from the seed.
+fn seeded<T>(seed: u64, arguments: &Arguments, work: impl FnOnce() -> T) -> T {
     if let Some(filter) = &arguments.log {
         tracing_subscriber::fmt().with_env_filter(filter).without_time().with_ansi(false).with_writer(io::stderr).init();
     }
     STREAM.store(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, Ordering::Relaxed);
     SEEDED.store(true, Ordering::Relaxed);
-    let report = run::run(seed, &Options::default());
+    let found = work();
     SEEDED.store(false, Ordering::Relaxed);
+    found
+}
+
+/// Runs a loop over the calls of an operation.
+fn each_call(name: &str, seed: u64, arguments: &Arguments) -> bool {
+    match seeded(seed, arguments, || every_call::run(name, seed)) {
+        Some(covered) => {
+            println!("{name} {covered}");
+            covered.violations.is_empty()
+        }
+        None => {
+            eprintln!("there is no loop {name}: there are {:?}", every_call::LOOPS);
+            false
+        }
+    }
+}
+
+/// Runs one seed in this process.
+fn one(seed: u64, arguments: &Arguments) -> bool {
+    let report = seeded(seed, arguments, || run::run(seed, &Options::default()));
     if arguments.json {
         println!("{}", serde_json::to_string(&report).unwrap_or_default());
     } else {

@@ -2,7 +2,7 @@
 //!
 //! After a power cut a prefix of the batches that were written since the last synced one is left, as with a
 //! write-ahead log. A write that fails leaves the database as it was before or after, and nothing more is
-//! written until it is opened again, as RocksDB does.
+//! written until it is opened again, as RocksDB does. Writes fail by chance, or the n-th call of any kind fails.
 //!
 //! Owns: this model of [`kluis_chunkstore::database`]. Not: RocksDB, which the same operations are held against
 //! (`tests/tests/database_model.rs`).
@@ -62,7 +62,34 @@ struct Machine {
     life: u64,
     /// Writes that fail, of a million.
     failing_writes: u64,
+    /// The call that is to fail.
+    nth: Option<Nth>,
     injected: u64,
+}
+
+/// A call that is to fail.
+struct Nth {
+    /// Calls until then, it included.
+    left: u64,
+    /// Whether a write that fails is on the medium all the same.
+    lands: bool,
+}
+
+impl Machine {
+    /// Counts a call. `Some` when it is the one that fails: whether it lands if it writes.
+    fn call(&mut self) -> Option<bool> {
+        let nth = self.nth.as_mut()?;
+        nth.left = nth.left.saturating_sub(1);
+        if nth.left > 0 {
+            return None;
+        }
+        self.injected += 1;
+        self.nth.take().map(|nth| nth.lands)
+    }
+}
+
+fn failure() -> io::Error {
+    io::Error::from_raw_os_error(5)
 }
 
 /// The databases of one machine. Clones are the same machine; [`SimDatabases::crash`] makes older ones useless.
@@ -116,7 +143,23 @@ impl SimDatabases {
         lock(&self.machine).failing_writes = per_million;
     }
 
-    /// Writes that failed.
+    /// Makes the `n`-th call (from 1) from now on fail, be it opening, reading or writing; if it writes, the batch is on
+    /// the medium all the same if `lands`.
+    pub fn fail_nth(&self, n: u64, lands: bool) {
+        lock(&self.machine).nth = Some(Nth { left: n.max(1), lands });
+    }
+
+    /// Whether that call came, and failed; or none was to.
+    pub fn nth_struck(&self) -> bool {
+        lock(&self.machine).nth.is_none()
+    }
+
+    /// No call is to fail any more.
+    pub fn heal_nth(&self) {
+        lock(&self.machine).nth = None;
+    }
+
+    /// Calls that failed.
     pub fn injected(&self) -> u64 {
         lock(&self.machine).injected
     }
@@ -131,6 +174,9 @@ impl Databases for SimDatabases {
         let mut machine = lock(&self.machine);
         if machine.life != self.life {
             return Err(gone());
+        }
+        if machine.call().is_some() {
+            return Err(failure());
         }
         if !create && !machine.databases.contains_key(dir) {
             return Err(io::ErrorKind::NotFound.into());
@@ -154,16 +200,29 @@ struct SimDatabase {
 }
 
 impl SimDatabase {
-    fn with<T>(&self, work: impl FnOnce(&mut State, &mut Rng, u64) -> (io::Result<T>, bool)) -> io::Result<T> {
+    fn read<T>(&self, work: impl FnOnce(&State) -> io::Result<T>) -> io::Result<T> {
         let mut machine = lock(&self.all.machine);
         if machine.life != self.all.life {
             return Err(gone());
         }
-        let failing = machine.failing_writes;
-        let state = machine.databases.get_mut(&self.dir).ok_or_else(gone)?;
-        let (result, struck) = work(state, &mut lock(&self.all.rng), failing);
-        machine.injected += u64::from(struck);
-        result
+        if machine.call().is_some() {
+            return Err(failure());
+        }
+        work(machine.databases.get(&self.dir).ok_or_else(gone)?)
+    }
+
+    /// Whether the next write fails, and if so whether it lands.
+    fn strikes(&self, machine: &mut Machine) -> Option<bool> {
+        let nth = machine.call();
+        if nth.is_some() || machine.failing_writes == 0 {
+            return nth;
+        }
+        let mut rng = lock(&self.all.rng);
+        if !rng.chance(machine.failing_writes) {
+            return None;
+        }
+        machine.injected += 1;
+        Some(rng.chance(500_000))
     }
 }
 
@@ -173,39 +232,45 @@ fn map<'a>(families: &'a Families, family: &str) -> io::Result<&'a Map> {
 
 impl Database for SimDatabase {
     fn get(&self, family: &str, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        self.with(|state, _, _| (map(&state.now, family).map(|map| map.get(key).cloned()), false))
+        self.read(|state| map(&state.now, family).map(|map| map.get(key).cloned()))
     }
 
     fn scan(&self, family: &str, scan: Scan<'_>) -> io::Result<Vec<Pair>> {
-        self.with(|state, _, _| (map(&state.now, family).map(|map| pairs(map, scan)), false))
+        self.read(|state| map(&state.now, family).map(|map| pairs(map, scan)))
     }
 
     fn write(&self, batch: &Batch, sync: bool) -> io::Result<()> {
-        self.with(|state, rng, failing| {
-            if state.broken {
-                return (Err(io::Error::other("an earlier write failed")), false);
+        let mut machine = lock(&self.all.machine);
+        if machine.life != self.all.life {
+            return Err(gone());
+        }
+        if machine.databases.get(&self.dir).ok_or_else(gone)?.broken {
+            return Err(io::Error::other("an earlier write failed"));
+        }
+        let strikes = self.strikes(&mut machine);
+        let state = machine.databases.get_mut(&self.dir).ok_or_else(gone)?;
+        if let Some(lands) = strikes {
+            state.broken = true;
+            if lands {
+                // It may be on the medium all the same.
+                state.pending.push(batch.clone());
             }
-            if failing > 0 && rng.chance(failing) {
-                state.broken = true;
-                if rng.chance(500_000) {
-                    // It may be on the medium all the same.
-                    state.pending.push(batch.clone());
-                }
-                return (Err(io::Error::from_raw_os_error(5)), true);
+            return Err(failure());
+        }
+        apply(&mut state.now, batch);
+        state.pending.push(batch.clone());
+        if sync {
+            for batch in std::mem::take(&mut state.pending) {
+                apply(&mut state.synced, &batch);
             }
-            apply(&mut state.now, batch);
-            state.pending.push(batch.clone());
-            if sync {
-                for batch in std::mem::take(&mut state.pending) {
-                    apply(&mut state.synced, &batch);
-                }
-            }
-            (Ok(()), false)
-        })
+        }
+        Ok(())
     }
 
     fn freeze(&self) -> Box<dyn Instant + '_> {
-        Box::new(Frozen(self.with(|state, _, _| (Ok(state.now.clone()), false)).unwrap_or_default()))
+        // An instant without families fails every read of it.
+        let families = self.read(|state| Ok(state.now.clone())).unwrap_or_default();
+        Box::new(Frozen { families, all: self.all.clone() })
     }
 }
 
@@ -230,15 +295,27 @@ fn pairs(map: &Map, scan: Scan<'_>) -> Vec<Pair> {
     found
 }
 
-struct Frozen(Families);
+struct Frozen {
+    families: Families,
+    all: SimDatabases,
+}
+
+impl Frozen {
+    fn map(&self, family: &str) -> io::Result<&Map> {
+        if lock(&self.all.machine).call().is_some() {
+            return Err(failure());
+        }
+        map(&self.families, family)
+    }
+}
 
 impl Instant for Frozen {
     fn get(&self, family: &str, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        map(&self.0, family).map(|map| map.get(key).cloned())
+        Ok(self.map(family)?.get(key).cloned())
     }
 
     fn each(&self, family: &str, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> io::Result<()> {
-        for (key, value) in map(&self.0, family)? {
+        for (key, value) in self.map(family)? {
             if !visit(key, value) {
                 break;
             }

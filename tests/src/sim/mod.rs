@@ -3,7 +3,7 @@
 //! Reading order: [`world`] (nodes, how time passes), [`mod@env`] (their clocks and dice), [`fabric`] (the network), [`disk`] and
 //! [`database`] (what a disk may do to what it was given), [`plan`] (which faults come when), [`workload`]
 //! (what clients do), [`oracle`] (what must hold), [`linear`] (a checker that distrusts the server), [`run`]
-//! (one seed from beginning to verdict).
+//! (one seed from beginning to verdict). Apart: [`every_call`] (no chance: each call fails in its turn).
 //!
 //! Every node is the production node: `Node::start_member` with real openraft, real quinn and rustls, the real disk
 //! code and the real gateway. What is simulated comes in through `Env`: clock, randomness, files, database,
@@ -21,6 +21,7 @@ mod authority;
 pub mod database;
 pub mod disk;
 pub mod env;
+pub mod every_call;
 pub mod fabric;
 pub mod linear;
 pub mod oracle;

@@ -430,7 +430,7 @@ fn owned(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
 type Held = BTreeMap<DiskId, BTreeSet<ShardKey>>;
 
 /// Shards that are missing at home or lie where nothing wants them; empty when all is well.
-fn shards_astray(world: &mut World) -> Result<String, String> {
+pub(super) fn shards_astray(world: &mut World) -> Result<String, String> {
     let mut held: Held = BTreeMap::new();
     for at in 0..NODES {
         for disk in world.disks(at).map_err(|_| format!("node n{} does not answer", at + 1))? {

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use kluis_chunkstore::{
     code::Code,
-    disk::Disk,
+    disk::{Disk, fault::FaultyFiles},
     env::Env,
     ids::{ClusterId, NodeId, SiteName, StorageId},
     net::identity::NodeName,
@@ -181,6 +181,8 @@ pub struct Machine {
     pub disks: Vec<PathBuf>,
     /// Its file systems.
     pub files: SimFiles,
+    /// What its process asks of them, so that the n-th call can be made to fail; of the latest process.
+    pub calls: FaultyFiles,
     /// Its databases.
     pub databases: SimDatabases,
     /// How far its clock is off.
@@ -251,12 +253,14 @@ impl World {
             let address = SocketAddr::from(([10, 77, site as u8, 1], 7000 + number as u16));
             site_of.insert(address, site);
             let mut own = rng.fork(&format!("machine {number}"));
+            let files = SimFiles::new(own.fork("disks"));
             machines.push(Machine {
                 number,
                 site,
                 address,
                 disks: (0..DISKS).map(|d| PathBuf::from(format!("/n{number}/d{}", d + 1))).collect(),
-                files: SimFiles::new(own.fork("disks")),
+                calls: FaultyFiles::new(Arc::new(files.clone())),
+                files,
                 databases: SimDatabases::new(own.fork("databases")),
                 skew_ms: Arc::default(),
                 slow_us: Arc::new(AtomicU64::new(1_500)),
@@ -366,10 +370,11 @@ impl World {
     fn env(&mut self, at: usize) -> Env {
         let (fabric, now_us, probe) = (self.fabric.clone(), self.now_us.clone(), self.probe.clone());
         let machine = &mut self.machines[at];
+        machine.calls = FaultyFiles::new(Arc::new(machine.files.clone()));
         Env {
             clock: Arc::new(SimClock { now_us, skew_ms: machine.skew_ms.clone() }),
             entropy: Arc::new(SimEntropy(Mutex::new(machine.rng.fork("entropy")))),
-            files: Arc::new(machine.files.clone()),
+            files: Arc::new(machine.calls.clone()),
             databases: Arc::new(machine.databases.clone()),
             blocking: Arc::new(SimBlocking { rng: Mutex::new(machine.rng.fork("blocking")), slow_us: machine.slow_us.clone() }),
             probe: Arc::new(probe),
@@ -432,6 +437,17 @@ impl World {
         self.fabric.unbind(machine.address);
         machine.runtime = None;
         machine.begun = None;
+    }
+
+    /// What an operator does about disks that failed: trusts them again. The machine's process does not run.
+    pub fn trust_disks(&mut self, at: usize) {
+        let (env, disks) = (self.env(at), self.machines[at].disks.clone());
+        let (operator, _) = runtime();
+        operator.block_on(async {
+            for disk in &disks {
+                Disk::clear_failure(&env, disk).await.expect("the note of a failure goes");
+            }
+        });
     }
 
     /// Makes the machines one cluster with every disk in use.
