@@ -63,6 +63,15 @@ struct Machine {
     /// Writes that fail, of a million.
     failing_writes: u64,
     injected: u64,
+    /// Whether a vote was written since somebody last looked.
+    voted: bool,
+}
+
+/// Where a replica keeps its vote: the family and the key.
+const VOTE: (&str, &[u8]) = ("meta", b"vote");
+
+fn is_vote(edit: &Edit) -> bool {
+    matches!(edit, Edit::Put { family, key, .. } if (*family, key.as_slice()) == VOTE)
 }
 
 /// The databases of one machine. Clones are the same machine; [`SimDatabases::crash`] makes older ones useless.
@@ -114,6 +123,25 @@ impl SimDatabases {
     /// Sets how many writes fail, of a million.
     pub fn set_failing_writes(&self, per_million: u64) {
         lock(&self.machine).failing_writes = per_million;
+    }
+
+    /// Whether a vote was written since this was last asked.
+    pub fn take_voted(&self) -> bool {
+        std::mem::take(&mut lock(&self.machine).voted)
+    }
+
+    /// The vote as the process has written it.
+    pub fn vote(&self) -> Option<Vec<u8>> {
+        self.find_vote(|state| &state.now)
+    }
+
+    /// The vote that the worst power cut at this moment would leave.
+    pub fn durable_vote(&self) -> Option<Vec<u8>> {
+        self.find_vote(|state| &state.synced)
+    }
+
+    fn find_vote(&self, which: impl Fn(&State) -> &Families) -> Option<Vec<u8>> {
+        lock(&self.machine).databases.values().find_map(|state| which(state).get(VOTE.0)?.get(VOTE.1).cloned())
     }
 
     /// Writes that failed.
@@ -181,7 +209,7 @@ impl Database for SimDatabase {
     }
 
     fn write(&self, batch: &Batch, sync: bool) -> io::Result<()> {
-        self.with(|state, rng, failing| {
+        let written = self.with(|state, rng, failing| {
             if state.broken {
                 return (Err(io::Error::other("an earlier write failed")), false);
             }
@@ -201,7 +229,11 @@ impl Database for SimDatabase {
                 }
             }
             (Ok(()), false)
-        })
+        });
+        if written.is_ok() && batch.0.iter().any(is_vote) {
+            lock(&self.all.machine).voted = true;
+        }
+        written
     }
 
     fn freeze(&self) -> Box<dyn Instant + '_> {
