@@ -105,10 +105,15 @@ impl Content {
         self.synced_len = self.len;
     }
 
-    /// The bytes of the pages that were written since the last sync, page after page where they lie together.
-    fn unsynced(&self) -> Vec<(u64, Vec<u8>)> {
-        let mut runs: Vec<(u64, Vec<u8>)> = Vec::new();
-        for number in self.before.keys() {
+    /// Pages that were written since the last sync.
+    fn unsynced(&self) -> Vec<u64> {
+        self.before.keys().copied().collect()
+    }
+
+    /// The bytes of pages in order, in one piece where they lie together.
+    fn runs(&self, pages: &[u64]) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for number in pages {
             let Some(page) = self.pages.get(number) else { continue };
             let offset = number * PAGE as u64;
             match runs.last_mut() {
@@ -162,6 +167,8 @@ impl Content {
 }
 
 type Inode = Arc<Mutex<Content>>;
+/// Bytes of a file and where they begin.
+type Run = (u64, Vec<u8>);
 
 /// A change to a directory.
 enum NameChange {
@@ -208,6 +215,25 @@ struct Machine {
     now_us: Arc<AtomicU64>,
 }
 
+impl Machine {
+    /// Tells the ledger what became durable just now, if it is of a segment; `named`: under a name that is durable too.
+    fn account(&self, path: &Path, named: bool, runs: impl FnOnce() -> Vec<Run>) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if segment::parse_file_name(&name).is_none() {
+            return;
+        }
+        let mut ledger = lock(&self.ledger);
+        for (offset, bytes) in runs() {
+            if offset == 0 {
+                ledger.header(path, &bytes);
+            }
+            if named {
+                ledger.durable(path, offset, &bytes, self.now_us.load(Ordering::Relaxed));
+            }
+        }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -251,8 +277,12 @@ impl SimFiles {
             for change in changes.into_iter().take(keep) {
                 apply(&mut names, &change);
             }
-            for inode in names.values() {
-                lock(inode).crash(&mut rng);
+            for (path, inode) in &names {
+                let mut content = lock(inode);
+                let unsynced = content.unsynced();
+                content.crash(&mut rng);
+                // What it left is on the medium.
+                self.machine.account(path, true, || content.runs(&unsynced));
             }
             tree.names.clone_from(&names);
             tree.synced = names;
@@ -476,23 +506,10 @@ impl SimFile {
         strikes
     }
 
-    /// Tells the ledger what became durable just now, if this is a segment under a name that is durable too.
-    fn account(&self, runs: &[(u64, Vec<u8>)]) {
-        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if segment::parse_file_name(&name).is_none() {
-            return;
-        }
+    /// Tells the ledger what became durable just now.
+    fn account(&self, runs: impl FnOnce() -> Vec<Run>) {
         let named = lock(&self.files.machine.tree).synced.get(&self.path).is_some_and(|inode| Arc::ptr_eq(inode, &self.inode));
-        let now_us = self.files.machine.now_us.load(Ordering::Relaxed);
-        let mut ledger = lock(&self.files.machine.ledger);
-        for (offset, bytes) in runs {
-            if *offset == 0 {
-                ledger.header(&self.path, bytes);
-            }
-            if named {
-                ledger.durable(&self.path, *offset, bytes, now_us);
-            }
-        }
+        self.files.machine.account(&self.path, named, runs);
     }
 
     fn writable(&self) -> io::Result<DiskFault> {
@@ -518,7 +535,7 @@ impl File for SimFile {
         let mut offset = offset;
         if self.strikes(fault.misdirected_writes) {
             // It says that it did as it was told.
-            self.account(&[(offset, data.to_vec())]);
+            self.account(|| vec![(offset, data.to_vec())]);
             // Another place of the same file, a whole number of pages away.
             let pages = content.len / PAGE as u64;
             offset = lock(&self.files.machine.rng).below(pages.max(1)) * PAGE as u64 + offset % PAGE as u64;
@@ -538,10 +555,9 @@ impl File for SimFile {
             content.drop_pages(&mut lock(&self.files.machine.rng));
             return Err(io::Error::from_raw_os_error(5));
         }
-        let written = content.unsynced();
+        let unsynced = content.unsynced();
         content.sync();
-        drop(content);
-        self.account(&written);
+        self.account(|| content.runs(&unsynced));
         Ok(())
     }
 

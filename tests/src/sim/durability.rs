@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_rule_is_that_of_the_description() {
-        let enough = |code, of| is_enough(code, false, &sites(of));
+        let enough = |code: Code, of: [&[u8]; SITES]| is_enough(code, false, &sites(of));
         assert!(enough(Code::STANDARD, [&[0, 1, 2], &[3, 4, 5], &[6]]), "7, any site may burn");
         assert!(!enough(Code::STANDARD, [&[0, 1, 2], &[3, 4, 5], &[]]), "a site's loss leaves three");
         assert!(!enough(Code::STANDARD, [&[0, 1], &[2, 3], &[4, 5]]), "six");

@@ -214,7 +214,7 @@ impl Run {
                 self.world.crash(at, power);
                 self.due.push((self.world.now_us() + back_ms * 1000, Fault::Start { node: at }));
                 for (_, counted) in AMBUSHED.iter().filter(|(of, _)| *of == state) {
-                    self.world.probe.note(counted);
+                    self.world.probe.note(*counted);
                 }
             }
         }
@@ -399,7 +399,8 @@ impl Run {
         for person in 0..PEOPLE {
             let clients = self.clients.clone();
             let found = self.world.finish(self.options.recovery, async move {
-                for at in gateways().cycle().take(15) {
+                let all: Vec<usize> = gateways().collect();
+                for at in all.into_iter().cycle().take(15) {
                     if clients.find_unknown(at, person).await {
                         return true;
                     }

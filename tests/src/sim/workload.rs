@@ -42,7 +42,7 @@ const REGISTER_CLIENTS: usize = 3;
 /// Operations on the register, each client.
 const REGISTER_OPERATIONS: usize = 14;
 /// Longest wait for an answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(12);
+const PATIENCE: Duration = Duration::from_secs(12);
 /// Tries of one operation.
 pub(super) const TRIES: usize = 6;
 
