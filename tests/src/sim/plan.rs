@@ -1,8 +1,8 @@
 //! Which faults come when: decided from the seed alone, before the cluster runs.
 //!
-//! Owns: the choice. Not: how a fault is made ([`super::run`] carries it out).
-//! Situations that chance makes too rarely every run has.
+//! Most come by chance; situations that chance makes too rarely every run has.
 //!
+//! Owns: the choice. Not: how a fault is made ([`super::run`] carries it out).
 //! Holds: (1) everything that begins ends before the faults end, and an ambush that nobody came to ends with them;
 //! (2) what is lost for good lies on at most [`BAD_DISKS`] disks, each of another node: less than the promise allows, so
 //! every acknowledged byte must be there afterwards; crashes, cuts and delays have no such bound, for they must never

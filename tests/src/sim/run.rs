@@ -213,8 +213,8 @@ impl Run {
                 let Ambush { power, back_ms, .. } = self.ambushes.swap_remove(number);
                 self.world.crash(at, power);
                 self.due.push((self.world.now_us() + back_ms * 1000, Fault::Start { node: at }));
-                for (_, counted) in AMBUSHED.iter().filter(|(of, _)| *of == state) {
-                    self.world.probe.note(*counted);
+                for &(_, counted) in AMBUSHED.iter().filter(|(of, _)| *of == state) {
+                    self.world.probe.note(counted);
                 }
             }
         }
