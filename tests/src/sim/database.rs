@@ -65,6 +65,15 @@ struct Machine {
     /// The call that is to fail.
     nth: Option<Nth>,
     injected: u64,
+    /// Whether a vote was written since somebody last looked.
+    voted: bool,
+}
+
+/// Where a replica keeps its vote: the family and the key.
+const VOTE: (&str, &[u8]) = ("meta", b"vote");
+
+fn is_vote(edit: &Edit) -> bool {
+    matches!(edit, Edit::Put { family, key, .. } if (*family, key.as_slice()) == VOTE)
 }
 
 /// A call that is to fail.
@@ -157,6 +166,25 @@ impl SimDatabases {
     /// No call is to fail any more.
     pub fn heal_nth(&self) {
         lock(&self.machine).nth = None;
+    }
+
+    /// Whether a vote was written since this was last asked.
+    pub fn take_voted(&self) -> bool {
+        std::mem::take(&mut lock(&self.machine).voted)
+    }
+
+    /// The vote as the process has written it.
+    pub fn vote(&self) -> Option<Vec<u8>> {
+        self.find_vote(|state| &state.now)
+    }
+
+    /// The vote that the worst power cut at this moment would leave.
+    pub fn durable_vote(&self) -> Option<Vec<u8>> {
+        self.find_vote(|state| &state.synced)
+    }
+
+    fn find_vote(&self, which: impl Fn(&State) -> &Families) -> Option<Vec<u8>> {
+        lock(&self.machine).databases.values().find_map(|state| which(state).get(VOTE.0)?.get(VOTE.1).cloned())
     }
 
     /// Calls that failed.
@@ -263,6 +291,9 @@ impl Database for SimDatabase {
             for batch in std::mem::take(&mut state.pending) {
                 apply(&mut state.synced, &batch);
             }
+        }
+        if batch.0.iter().any(is_vote) {
+            machine.voted = true;
         }
         Ok(())
     }

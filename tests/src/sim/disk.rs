@@ -5,7 +5,8 @@
 //! is kept. A sync that fails drops the pages that it should have written, as Linux does: the next one
 //! succeeds and knows nothing of them. Beyond that a disk may rot, write elsewhere, be full or read-only.
 //!
-//! Owns: this model. Not: when which fault comes ([`super::plan`]).
+//! Owns: this model. Not: when which fault comes ([`super::plan`]), nor the account of what is durable, which it keeps
+//! as it goes ([`super::ledger`]).
 //! Holds: (1) what a successful sync covered survives every crash; (2) a handle of a process that crashed can do
 //! nothing; (3) faults lie below directories, so that each disk of a machine has its own.
 
@@ -13,12 +14,19 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use kluis_chunkstore::env::{File, FileSystem, Space};
+use kluis_chunkstore::{
+    env::{File, FileSystem, Space},
+    format::segment,
+    ids::ChunkId,
+};
 
-use super::rng::Rng;
+use super::{ledger::Ledger, rng::Rng};
 
 const PAGE: usize = 4096;
 /// What a disk may lose half of: the least that a medium writes at once.
@@ -97,6 +105,25 @@ impl Content {
         self.synced_len = self.len;
     }
 
+    /// Pages that were written since the last sync.
+    fn unsynced(&self) -> Vec<u64> {
+        self.before.keys().copied().collect()
+    }
+
+    /// The bytes of pages in order, in one piece where they lie together.
+    fn runs(&self, pages: &[u64]) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for number in pages {
+            let Some(page) = self.pages.get(number) else { continue };
+            let offset = number * PAGE as u64;
+            match runs.last_mut() {
+                Some((from, bytes)) if *from + bytes.len() as u64 == offset => bytes.extend_from_slice(&page[..]),
+                _ => runs.push((offset, page.to_vec())),
+            }
+        }
+        runs
+    }
+
     /// A sync that failed: each page is on the medium or dropped from the cache for good.
     fn drop_pages(&mut self, rng: &mut Rng) {
         for (number, old) in std::mem::take(&mut self.before) {
@@ -140,6 +167,8 @@ impl Content {
 }
 
 type Inode = Arc<Mutex<Content>>;
+/// Bytes of a file and where they begin.
+type Run = (u64, Vec<u8>);
 
 /// A change to a directory.
 enum NameChange {
@@ -181,6 +210,28 @@ struct Tree {
 struct Machine {
     tree: Mutex<Tree>,
     rng: Mutex<Rng>,
+    ledger: Mutex<Ledger>,
+    /// The world's time, in microseconds.
+    now_us: Arc<AtomicU64>,
+}
+
+impl Machine {
+    /// Tells the ledger what became durable just now, if it is of a segment; `named`: under a name that is durable too.
+    fn account(&self, path: &Path, named: bool, runs: impl FnOnce() -> Vec<Run>) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if segment::parse_file_name(&name).is_none() {
+            return;
+        }
+        let mut ledger = lock(&self.ledger);
+        for (offset, bytes) in runs() {
+            if offset == 0 {
+                ledger.header(path, &bytes);
+            }
+            if named {
+                ledger.durable(path, offset, &bytes, self.now_us.load(Ordering::Relaxed));
+            }
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -199,9 +250,15 @@ pub struct SimFiles {
 }
 
 impl SimFiles {
-    /// A machine with empty disks.
-    pub fn new(rng: Rng) -> Self {
-        Self { machine: Arc::new(Machine { tree: Mutex::default(), rng: Mutex::new(rng) }), life: 0 }
+    /// A machine with empty disks, in a world whose time is `now_us`.
+    pub fn new(rng: Rng, now_us: Arc<AtomicU64>) -> Self {
+        let machine = Machine { tree: Mutex::default(), rng: Mutex::new(rng), ledger: Mutex::default(), now_us };
+        Self { machine: Arc::new(machine), life: 0 }
+    }
+
+    /// The shards of a chunk that no power cut could have taken from these disks at a moment.
+    pub fn held(&self, chunk: ChunkId, at_us: u64) -> Vec<u8> {
+        lock(&self.machine.ledger).held(chunk, at_us)
     }
 
     /// The process that used this dies, and with `power` the machine too: what was not synced may be gone. Returns the
@@ -220,8 +277,12 @@ impl SimFiles {
             for change in changes.into_iter().take(keep) {
                 apply(&mut names, &change);
             }
-            for inode in names.values() {
-                lock(inode).crash(&mut rng);
+            for (path, inode) in &names {
+                let mut content = lock(inode);
+                let unsynced = content.unsynced();
+                content.crash(&mut rng);
+                // What it left is on the medium.
+                self.machine.account(path, true, || content.runs(&unsynced));
             }
             tree.names.clone_from(&names);
             tree.synced = names;
@@ -245,6 +306,7 @@ impl SimFiles {
         tree.names.retain(|path, _| !path.starts_with(dir));
         tree.synced.retain(|path, _| !path.starts_with(dir));
         tree.changes.clear();
+        lock(&self.machine.ledger).emptied(dir);
     }
 
     /// Flips a bit somewhere in a segment below `dir`.
@@ -444,6 +506,12 @@ impl SimFile {
         strikes
     }
 
+    /// Tells the ledger what became durable just now.
+    fn account(&self, runs: impl FnOnce() -> Vec<Run>) {
+        let named = lock(&self.files.machine.tree).synced.get(&self.path).is_some_and(|inode| Arc::ptr_eq(inode, &self.inode));
+        self.files.machine.account(&self.path, named, runs);
+    }
+
     fn writable(&self) -> io::Result<DiskFault> {
         let fault = self.fault()?;
         if fault.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(fault) }
@@ -466,6 +534,8 @@ impl File for SimFile {
         }
         let mut offset = offset;
         if self.strikes(fault.misdirected_writes) {
+            // It says that it did as it was told.
+            self.account(|| vec![(offset, data.to_vec())]);
             // Another place of the same file, a whole number of pages away.
             let pages = content.len / PAGE as u64;
             offset = lock(&self.files.machine.rng).below(pages.max(1)) * PAGE as u64 + offset % PAGE as u64;
@@ -485,7 +555,9 @@ impl File for SimFile {
             content.drop_pages(&mut lock(&self.files.machine.rng));
             return Err(io::Error::from_raw_os_error(5));
         }
+        let unsynced = content.unsynced();
         content.sync();
+        self.account(|| content.runs(&unsynced));
         Ok(())
     }
 
@@ -515,7 +587,7 @@ mod tests {
     use super::*;
 
     fn machine(seed: u64) -> SimFiles {
-        let files = SimFiles::new(Rng::new(seed));
+        let files = SimFiles::new(Rng::new(seed), Arc::default());
         files.create_dir_all(Path::new("/d")).unwrap();
         files
     }

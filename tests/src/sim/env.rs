@@ -29,12 +29,31 @@ pub struct SimProbe {
     rng: Arc<Mutex<Rng>>,
     /// Improbable turns taken, of a million.
     per_million: Arc<AtomicU64>,
+    /// Which machine's code this one hears, from 0.
+    at: Option<usize>,
+    /// Where the code of machines came since somebody last looked.
+    fresh: Arc<Mutex<Vec<Sighting>>>,
 }
+
+/// A machine, from 0, and the state that its code came to.
+pub type Sighting = (usize, &'static str);
 
 impl SimProbe {
     /// No state was reached yet.
     pub fn new(rng: Rng) -> Self {
-        Self { states: Arc::default(), rng: Arc::new(Mutex::new(rng)), per_million: Arc::new(AtomicU64::new(20_000)) }
+        let per_million = Arc::new(AtomicU64::new(20_000));
+        Self { states: Arc::default(), rng: Arc::new(Mutex::new(rng)), per_million, at: None, fresh: Arc::default() }
+    }
+
+    /// The probe of one machine.
+    #[must_use]
+    pub fn of(&self, at: usize) -> Self {
+        Self { at: Some(at), ..self.clone() }
+    }
+
+    /// Where the code of machines came since this was last asked.
+    pub fn take_fresh(&self) -> Vec<Sighting> {
+        std::mem::take(&mut lock(&self.fresh))
     }
 
     /// How often each state was reached.
@@ -45,6 +64,9 @@ impl SimProbe {
     /// Notes a state.
     pub fn note(&self, state: &'static str) {
         *lock(&self.states).entry(state).or_default() += 1;
+        if let Some(at) = self.at {
+            lock(&self.fresh).push((at, state));
+        }
     }
 
     /// No more improbable turns.

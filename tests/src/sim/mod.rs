@@ -2,8 +2,10 @@
 //!
 //! Reading order: [`world`] (nodes, how time passes), [`mod@env`] (their clocks and dice), [`fabric`] (the network), [`disk`] and
 //! [`database`] (what a disk may do to what it was given), [`plan`] (which faults come when), [`workload`]
-//! (what clients do), [`oracle`] (what must hold), [`linear`] (a checker that distrusts the server), [`run`]
-//! (one seed from beginning to verdict). Apart: [`every_call`] (no chance: each call fails in its turn).
+//! and [`resumable`] (what clients do), [`oracle`] (what must hold of what they are told), [`ledger`] and [`durability`]
+//! (what must lie on media when they are told), [`elections`] (what must when somebody leads), [`linear`] (a checker that
+//! distrusts the server), [`run`] (one seed from beginning to verdict). Apart: [`every_call`] (no chance: each call fails
+//! in its turn).
 //!
 //! Every node is the production node: `Node::start_member` with real openraft, real quinn and rustls, the real disk
 //! code and the real gateway. What is simulated comes in through `Env`: clock, randomness, files, database,
@@ -20,12 +22,16 @@
 mod authority;
 pub mod database;
 pub mod disk;
+pub mod durability;
+pub mod elections;
 pub mod env;
 pub mod every_call;
 pub mod fabric;
+pub mod ledger;
 pub mod linear;
 pub mod oracle;
 pub mod plan;
+pub mod resumable;
 pub mod rng;
 pub mod run;
 pub mod workload;

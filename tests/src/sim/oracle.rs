@@ -1,12 +1,14 @@
 //! What clients were told, and what they may therefore be told from now on.
 //!
-//! Owns: the record of every document, of every content that it may have, and of sessions that ended. Not: the
-//! requests ([`super::workload`]).
+//! Owns: the record of every document, of every content that it may have, of uploads by name, and of sessions that
+//! ended. Not: the requests ([`super::workload`]), nor what disks must have had when an answer came
+//! ([`super::durability`]).
 //! Holds: (1) a content may be read from the moment its upload began until another one was acknowledged in its
-//! place; (2) a document that was acknowledged must be there until its deletion began; (3) what is wrong is
-//! noted with the time and what was expected, and the run goes on to find more.
+//! place; (2) a document that was acknowledged must be there until its deletion began; (3) an upload whose outcome
+//! nobody knows has become one document with its content, or none; (4) what is wrong is noted with the time and what
+//! was expected, and the run goes on to find more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was uploaded: content is made from it again to be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,10 +50,36 @@ impl Known {
     }
 }
 
+/// An answer that said that a version is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The document's id.
+    pub document: String,
+    /// The version's number.
+    pub version: u32,
+    /// When the answer came.
+    pub at_us: u64,
+}
+
+/// A document in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// The record.
 #[derive(Debug, Default)]
 pub struct Oracle {
     documents: BTreeMap<String, Known>,
+    /// Uploads of new documents that may have been completed, by the name that only they have: whose, what, since when.
+    uploads: BTreeMap<String, (usize, Content, u64)>,
+    /// Documents that somebody else judges.
+    forgotten: BTreeSet<String>,
+    /// What was acknowledged.
+    pub acknowledged: Vec<Acknowledged>,
     /// What went wrong.
     pub violations: Vec<String>,
     /// Operations by kind and outcome.
@@ -80,6 +108,40 @@ impl Oracle {
     /// A document is judged by somebody else.
     pub fn forget(&mut self, id: &str) {
         self.documents.remove(id);
+        self.forgotten.insert(id.to_owned());
+    }
+
+    /// From now on there may be a document of this name.
+    pub fn uploading(&mut self, name: &str, person: usize, content: Content, began_us: u64) {
+        self.uploads.entry(name.to_owned()).or_insert((person, content, began_us));
+    }
+
+    /// An answer said that a version is stored.
+    pub fn acknowledge(&mut self, document: &str, version: u32, at_us: u64) {
+        self.acknowledged.push(Acknowledged { document: document.to_owned(), version, at_us });
+    }
+
+    /// Judges a list of a vault by the names in it. What became of an upload whose outcome nobody knew is known then,
+    /// and judged like the others from now on. Returns how many there were of these.
+    pub fn judge_names(&mut self, person: usize, now_us: u64, listed: &[Listed]) -> usize {
+        let mut found = 0;
+        let mut names = BTreeSet::new();
+        for Listed { id, name } in listed.iter().filter(|listed| !self.forgotten.contains(&listed.id)).cloned().collect::<Vec<_>>() {
+            if !names.insert(name.clone()) {
+                self.violated(now_us, format!("document {id}: there are two of the name {name}, which was uploaded once"));
+            }
+            if self.documents.contains_key(&id) {
+                continue;
+            }
+            match self.uploads.get(&name).copied() {
+                Some((owner, content, began_us)) if owner == person => {
+                    self.created(&id, person, content, 1, (began_us, now_us));
+                    found += 1;
+                }
+                _ => self.violated(now_us, format!("document {id}: nobody completed an upload of the name {name}")),
+            }
+        }
+        found
     }
 
     /// A new version is on its way.
@@ -213,5 +275,24 @@ mod tests {
         oracle.judge_read("a", (710, 720), Some(&bytes(two)));
         oracle.judge_list(0, 710, 720, &["a".to_owned()]);
         assert_eq!(oracle.violations.len(), 6);
+    }
+
+    #[test]
+    fn what_became_of_an_unknown_upload_is_judged_by_its_name() {
+        let content = Content { seed: 1, len: 10 };
+        let listed = |id: &str, name: &str| Listed { id: id.to_owned(), name: name.to_owned() };
+        let mut oracle = Oracle::default();
+        oracle.uploading("one", 0, content, 5);
+        assert_eq!(oracle.judge_names(0, 50, &[]), 0, "it never was");
+        assert_eq!(oracle.judge_names(0, 50, &[listed("a", "one")]), 1);
+        assert_eq!(oracle.judge_names(0, 60, &[listed("a", "one")]), 0, "it is known by now");
+        assert!(oracle.violations.is_empty(), "{:?}", oracle.violations);
+        oracle.judge_read("a", (70, 80), Some(&crate::content(1, 10)));
+        assert!(oracle.violations.is_empty(), "{:?}", oracle.violations);
+        oracle.judge_read("a", (70, 80), Some(b"else"));
+        oracle.judge_names(0, 90, &[listed("a", "one"), listed("b", "one")]);
+        oracle.judge_names(1, 90, &[listed("c", "one")]);
+        oracle.judge_names(0, 90, &[listed("d", "other")]);
+        assert_eq!(oracle.violations.len(), 4, "{:?}", oracle.violations);
     }
 }

@@ -1,12 +1,16 @@
 //! Which faults come when: decided from the seed alone, before the cluster runs.
 //!
+//! Most come by chance; situations that chance makes too rarely every run has.
+//!
 //! Owns: the choice. Not: how a fault is made ([`super::run`] carries it out).
-//! Holds: (1) everything that begins ends before the faults end; (2) what is lost for good lies on at most
-//! [`BAD_DISKS`] disks, each of another node: less than the promise allows, so every acknowledged byte must be
-//! there afterwards; crashes, cuts and delays have no such bound, for they must never lose anything.
+//! Holds: (1) everything that begins ends before the faults end, and an ambush that nobody came to ends with them;
+//! (2) what is lost for good lies on at most [`BAD_DISKS`] disks, each of another node: less than the promise allows, so
+//! every acknowledged byte must be there afterwards; crashes, cuts and delays have no such bound, for they must never
+//! lose anything.
 
 use super::{
     disk::DiskFault,
+    elections,
     rng::Rng,
     world::{DISKS, NODES, NODES_PER_SITE, SITES},
 };
@@ -76,6 +80,20 @@ pub enum Fault {
         node: usize,
         /// Which of its disks.
         disk: usize,
+    },
+    /// The next node that comes to a state is crashed in that moment.
+    Ambush {
+        /// The state.
+        state: &'static str,
+        /// As of a crash.
+        power: bool,
+        /// When it is started again.
+        back_ms: u64,
+    },
+    /// The leader is cut off from all others.
+    CutOffLeader {
+        /// For so long.
+        for_ms: u64,
     },
     /// Writes of a node's metadata fail, or no more.
     Database {
@@ -169,8 +187,27 @@ pub fn faults(rng: &mut Rng, length_ms: u64) -> (Vec<Step>, Vec<(usize, usize)>)
         // Often while the last one is still going on.
         at += rng.between(300, 5_000);
     }
+    stories(rng, &mut steps, length_ms);
     steps.sort_by_key(|(at, _)| *at);
     (steps, damaged)
+}
+
+/// What every run has: nodes that are away until the leader's log begins later than theirs ends, and die in the moment
+/// in which they have become what a snapshot says; an election, after which a voter loses what it had not synced.
+fn stories(rng: &mut Rng, steps: &mut Vec<Step>, length_ms: u64) {
+    let first = rng.below(NODES as u64) as usize;
+    let second = (first + rng.between(1, NODES as u64 - 1) as usize) % NODES;
+    for node in [first, second] {
+        let at = rng.between(500, length_ms / 4);
+        let until = (at + rng.between(9_000, 13_000)).min(length_ms);
+        crash(steps, &[node], at, until, rng.chance(500_000));
+        let (power, back_ms) = (rng.chance(500_000), rng.between(20, 1_500));
+        steps.push((at, Fault::Ambush { state: "snapshot.installed", power, back_ms }));
+    }
+    let at = rng.between(length_ms / 3, length_ms / 2);
+    // As long as elections take, and no longer than the faults.
+    steps.push((at, Fault::CutOffLeader { for_ms: rng.between(4_500, 8_000).min(length_ms - at) }));
+    steps.push((at, Fault::Ambush { state: elections::GRANTED, power: true, back_ms: rng.between(2, 60) }));
 }
 
 fn crash(steps: &mut Vec<Step>, nodes: &[usize], at: u64, until: u64, power: bool) {
@@ -224,6 +261,6 @@ mod tests {
             }
             assert!(cuts.is_empty());
         }
-        assert_eq!(kinds.len(), 9, "{kinds:?}");
+        assert_eq!(kinds.len(), 11, "{kinds:?}");
     }
 }

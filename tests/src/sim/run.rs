@@ -24,9 +24,11 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::{
+    durability,
+    elections::{self, Elections},
     fabric::Links,
     linear,
-    plan::{self, Fault, USUAL_SLOW_US},
+    plan::{self, Fault, Step, USUAL_SLOW_US},
     rng::Rng,
     workload::{Clients, PEOPLE, gateways},
     world::{NODES, World, calm_links},
@@ -54,6 +56,9 @@ pub const SEEDS_FOR_ALL_STATES: u64 = 50;
 
 /// States that some seed of a set must reach: a set that never got there proves nothing about them.
 pub const MUST_BE_REACHED: &[&str] = &[
+    "acknowledged.before_every_shard",
+    "ambush.snapshot.installed",
+    "ambush.vote.granted",
     "buggify.answer_lost",
     "buggify.batch_of_one",
     "buggify.segment_sealed_early",
@@ -62,8 +67,10 @@ pub const MUST_BE_REACHED: &[&str] = &[
     "disk.failed",
     "disk.full",
     "disk.read_only",
+    "election.judged",
     "fault.clock",
     "fault.cut",
+    "fault.cut_off_leader",
     "fault.database",
     "fault.disk",
     "fault.disk_replaced",
@@ -81,6 +88,8 @@ pub const MUST_BE_REACHED: &[&str] = &[
     "snapshot.built",
     "snapshot.installed",
     "upload.abandoned",
+    "upload.completed_after_rest",
+    "upload.found_by_name",
     "write.placed_around",
     "write.reduced",
 ];
@@ -128,7 +137,9 @@ pub fn run(seed: u64, options: &Options) -> Report {
     world.found_cluster();
     let clients = Clients::new(world.switchboard.clone(), world.probe.clone(), world.clock());
     let begun = world.finish(Duration::from_secs(60), clients.clone().begin_owned(rng.fork("begin")));
-    let mut run = Run { world, clients, options: options.clone(), carried_out: 0 };
+    let elections = Elections::begin(&world.machines);
+    let (ambushes, due) = (Vec::new(), Vec::new());
+    let mut run = Run { world, clients, options: options.clone(), carried_out: 0, elections, ambushes, due };
     if begun == Some(true) {
         run.whole(&mut rng);
     } else {
@@ -142,7 +153,21 @@ struct Run {
     clients: Clients,
     options: Options,
     carried_out: usize,
+    elections: Elections,
+    ambushes: Vec<Ambush>,
+    /// What follows from faults that were carried out, by the world's time in microseconds.
+    due: Vec<Step>,
 }
+
+/// See [`Fault::Ambush`].
+struct Ambush {
+    state: &'static str,
+    power: bool,
+    back_ms: u64,
+}
+
+/// How an ambush is counted, by its state.
+const AMBUSHED: [(&str, &str); 2] = [("snapshot.installed", "ambush.snapshot.installed"), (elections::GRANTED, "ambush.vote.granted")];
 
 impl Run {
     fn violated(&self, what: impl fmt::Display) {
@@ -159,15 +184,46 @@ impl Run {
         for (at_ms, fault) in steps {
             let at_us = begun_us + at_ms * 1000;
             while self.world.now_us() < at_us {
-                self.world.step();
+                self.step();
             }
             self.carry_out(fault);
         }
         while self.world.now_us() < begun_us + length_ms * 1000 {
-            self.world.step();
+            self.step();
         }
         self.heal(&damaged);
         self.verify(&mut rng.fork("verify"));
+    }
+
+    /// A window of time while faults come: what machines came to in it is judged, and may be the end of one.
+    fn step(&mut self) {
+        self.world.step();
+        for (at, state) in std::mem::take(&mut self.world.fresh) {
+            if state == elections::WON {
+                match self.elections.won(&self.world.machines, at) {
+                    Ok(true) => self.world.probe.note("election.judged"),
+                    Ok(false) => {}
+                    Err(why) => self.violated(why),
+                }
+            }
+            let waiting = self.ambushes.iter().position(|ambush| ambush.state == state);
+            if let Some(number) = waiting
+                && self.world.machines[at].is_up()
+            {
+                let Ambush { power, back_ms, .. } = self.ambushes.swap_remove(number);
+                self.world.crash(at, power);
+                self.due.push((self.world.now_us() + back_ms * 1000, Fault::Start { node: at }));
+                for &(_, counted) in AMBUSHED.iter().filter(|(of, _)| *of == state) {
+                    self.world.probe.note(counted);
+                }
+            }
+        }
+        let now_us = self.world.now_us();
+        let (now, later): (Vec<Step>, Vec<Step>) = std::mem::take(&mut self.due).into_iter().partition(|(at_us, _)| *at_us <= now_us);
+        self.due = later;
+        for (_, fault) in now {
+            self.carry_out(fault);
+        }
     }
 
     fn carry_out(&mut self, fault: Fault) {
@@ -213,6 +269,18 @@ impl Run {
                     world.probe.note("fault.rot");
                 }
             }
+            Fault::Ambush { state, power, back_ms } => self.ambushes.push(Ambush { state, power, back_ms }),
+            Fault::CutOffLeader { for_ms } => {
+                let Some(leader) = self.elections.leader() else { return };
+                let until_us = world.now_us() + for_ms * 1000;
+                for other in (0..NODES).filter(|other| *other != leader) {
+                    for (from, to) in [(leader, other), (other, leader)] {
+                        world.fabric.cut(world.machines[from].address, world.machines[to].address, true);
+                        self.due.push((until_us, Fault::Cut { from, to, cut: false }));
+                    }
+                }
+                world.probe.note("fault.cut_off_leader");
+            }
             Fault::Database { node, failing_writes } => {
                 world.machines[node].databases.set_failing_writes(failing_writes);
                 world.probe.note("fault.database");
@@ -223,6 +291,8 @@ impl Run {
     /// Ends every fault, and puts empty disks in the place of those that lost something, one after another.
     fn heal(&mut self, damaged: &[(usize, usize)]) {
         self.clients.stop.store(true, Ordering::Relaxed);
+        self.ambushes.clear();
+        self.due.clear();
         self.world.probe.calm();
         self.world.fabric.mend();
         self.world.fabric.set_links(calm_links());
@@ -272,8 +342,10 @@ impl Run {
                 return;
             }
         }
+        self.find_unknown();
         self.read_everything();
         self.judge_register();
+        self.judge_acknowledgements();
         self.settle();
         // Once more, after everything was moved and collected.
         self.read_everything();
@@ -319,6 +391,47 @@ impl Run {
                 }
             }
             None => self.violated("reading everything back did not end"),
+        }
+    }
+
+    /// Learns what became of uploads whose outcome nobody knows; they are read like the others then.
+    fn find_unknown(&mut self) {
+        for person in 0..PEOPLE {
+            let clients = self.clients.clone();
+            let found = self.world.finish(self.options.recovery, async move {
+                let all: Vec<usize> = gateways().collect();
+                for at in all.into_iter().cycle().take(15) {
+                    if clients.find_unknown(at, person).await {
+                        return true;
+                    }
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                false
+            });
+            if found != Some(true) {
+                self.violated(format!("no answer in a cluster without faults: the list of person {person}"));
+            }
+        }
+    }
+
+    fn judge_acknowledgements(&mut self) {
+        let versions = self.world.ask(0, Duration::from_secs(10), |live| async move {
+            let consensus = &live.node.consensus;
+            consensus.linearize().await.ok()?;
+            durability::versions(&*consensus.view())
+        });
+        let Ok(Some(versions)) = versions else {
+            self.violated("the metadata does not tell which versions there are");
+            return;
+        };
+        let acknowledged = self.clients.oracle.lock().unwrap_or_else(PoisonError::into_inner).acknowledged.clone();
+        let judged = durability::judge(&acknowledged, &versions, &self.world.machines);
+        if judged.versions > 0 && judged.incomplete > 0 {
+            self.world.probe.note("acknowledged.before_every_shard");
+        }
+        let mut oracle = self.clients.oracle.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at_us, why) in judged.wrong {
+            oracle.violated(at_us, why);
         }
     }
 

@@ -1,5 +1,5 @@
 //! What clients do while the cluster is being broken: put, replace, read, list, delete, leave uploads half-way, sign
-//! in, end sessions, change a vault's rules.
+//! in, end sessions, change a vault's rules. Uploads in pieces: [`super::resumable`].
 //!
 //! Owns: the operations and their repetition (another gateway, the same `Idempotency-Key`). Not: what their answers
 //! must be ([`super::oracle`]).
@@ -17,7 +17,7 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use kluis_gateway::auth::{national_number::NationalNumber, oidc::Identity};
 use kluis_raft::{client::Metadata, command::Command, model::Role};
 use serde_json::Value;
@@ -26,15 +26,17 @@ use tokio::time::sleep;
 use super::{
     env::SimProbe,
     linear::{Event, Op},
-    oracle::{Content, Oracle},
+    oracle::{Content, Listed, Oracle},
     rng::Rng,
-    world::{CHUNK_BYTES, Lost, NODES, SMALL_MAX_BYTES, Switchboard, UPLOAD_LIFETIME, is_gateway},
+    world::{CHUNK_BYTES, GRACE, Lost, NODES, SMALL_MAX_BYTES, Switchboard, UPLOAD_LIFETIME, is_gateway},
 };
 
 /// People with a vault each.
 pub const PEOPLE: usize = 3;
 /// Clients that work at once.
 pub const CLIENTS: usize = 5;
+/// Clients whose uploads rest for longer than an unwanted shard is left alone.
+const RESTING_CLIENTS: usize = 2;
 /// Clients that write and read the register.
 const REGISTER_CLIENTS: usize = 3;
 /// Operations on the register, each client.
@@ -42,7 +44,7 @@ const REGISTER_OPERATIONS: usize = 14;
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(12);
 /// Tries of one operation.
-const TRIES: usize = 6;
+pub(super) const TRIES: usize = 6;
 
 /// What all clients share.
 #[derive(Clone)]
@@ -60,7 +62,7 @@ pub struct Clients {
     /// Bearer tokens, by person.
     tokens: Arc<Mutex<Vec<String>>>,
     /// Acknowledged documents, newest last: (person, id).
-    ids: Arc<Mutex<VecDeque<(usize, String)>>>,
+    pub(super) ids: Arc<Mutex<VecDeque<(usize, String)>>>,
     /// The register's history.
     pub register: Arc<Mutex<Vec<Event>>>,
     /// The id of the register's document and the content it began with.
@@ -68,18 +70,28 @@ pub struct Clients {
     now_us: Arc<AtomicU64>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An answer: status, etag, body.
-struct Answer {
-    status: StatusCode,
-    etag: Option<String>,
+/// An answer, whole.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    headers: HeaderMap,
     body: Bytes,
 }
 
 impl Answer {
+    /// A header field's value, where it is text.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// A header field's value, where it is a number.
+    pub(super) fn number(&self, name: &str) -> Option<usize> {
+        self.field(name)?.parse().ok()
+    }
+
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
@@ -89,8 +101,13 @@ impl Answer {
     }
 
     fn revision(&self) -> u64 {
-        let digits = self.etag.as_deref().unwrap_or_default().trim_matches('"').trim_start_matches('r');
+        let digits = self.field("etag").unwrap_or_default().trim_matches('"').trim_start_matches('r');
         digits.parse().unwrap_or(0)
+    }
+
+    /// The number of the version that the answer shows.
+    fn version(&self) -> u32 {
+        self.json()["version"].as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
     }
 
     fn is_passing(&self) -> bool {
@@ -139,7 +156,7 @@ impl Clients {
         self.now_us.load(Ordering::Relaxed)
     }
 
-    fn stopping(&self) -> bool {
+    pub(super) fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
@@ -179,13 +196,12 @@ impl Clients {
         None
     }
 
-    async fn send(&self, at: usize, request: Request<Body>) -> Result<Answer, Lost> {
-        let response = self.switchboard.http(at, PATIENCE, request).await?;
-        let etag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-        Ok(Answer { status: response.status(), etag, body: response.into_body() })
+    pub(super) async fn send(&self, at: usize, request: Request<Body>) -> Result<Answer, Lost> {
+        let (parts, body) = self.switchboard.http(at, PATIENCE, request).await?.into_parts();
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 
-    fn request(&self, method: Method, target: &str, token: &str) -> http::request::Builder {
+    pub(super) fn request(&self, method: Method, target: &str, token: &str) -> http::request::Builder {
         Request::builder()
             .method(method)
             .uri(target)
@@ -198,10 +214,12 @@ impl Clients {
         let began = self.now();
         let key = format!("{:016x}", rng.next());
         let token = self.token(person);
+        let name = format!("document-{}", content.seed);
+        lock(&self.oracle).uploading(&name, person, content, began);
         for _ in 0..TRIES {
             let bytes = Bytes::from(crate::content(content.seed, content.len));
             let request = self
-                .request(Method::POST, &format!("/v1/documents?name=document-{}", content.seed), &token)
+                .request(Method::POST, &format!("/v1/documents?name={name}"), &token)
                 .header("idempotency-key", &key)
                 .header(header::CONTENT_LENGTH, content.len)
                 .body(Body::from(bytes))
@@ -213,6 +231,7 @@ impl Clients {
                     let mut oracle = lock(&self.oracle);
                     oracle.count("put");
                     oracle.created(&id, person, content, answer.revision(), (began, self.now()));
+                    oracle.acknowledge(&id, answer.version(), self.now());
                     lock(&self.ids).push_back((person, id.clone()));
                     return Some(id);
                 }
@@ -249,6 +268,7 @@ impl Clients {
                 let mut oracle = lock(&self.oracle);
                 oracle.count("replace");
                 oracle.replaced(id, content, answer.revision(), self.now());
+                oracle.acknowledge(id, answer.version(), self.now());
             }
             Ok(answer) if answer.status.is_client_error() => lock(&self.oracle).not_replaced(id, content),
             // Nobody knows: it is only read from now on.
@@ -317,87 +337,37 @@ impl Clients {
     /// The whole list of a person's documents. `true` when it was answered.
     pub async fn list(&self, at: usize, person: usize) -> bool {
         let began = self.now();
+        let Some(listed) = self.listed(at, person).await else { return false };
+        let ids: Vec<String> = listed.into_iter().map(|listed| listed.id).collect();
+        let mut oracle = lock(&self.oracle);
+        oracle.count("list");
+        oracle.judge_list(person, began, self.now(), &ids);
+        true
+    }
+
+    /// Learns from a person's list what became of uploads whose outcome nobody knows. `true` when it was answered.
+    pub async fn find_unknown(&self, at: usize, person: usize) -> bool {
+        let Some(listed) = self.listed(at, person).await else { return false };
+        if lock(&self.oracle).judge_names(person, self.now(), &listed) > 0 {
+            self.probe.note("upload.found_by_name");
+        }
+        true
+    }
+
+    async fn listed(&self, at: usize, person: usize) -> Option<Vec<Listed>> {
         let mut listed = Vec::new();
         let mut target = "/v1/documents?limit=50".to_owned();
         loop {
             let request = self.request(Method::GET, &target, &self.token(person)).body(Body::empty()).expect("a request");
-            let Ok(answer) = self.send(at, request).await else { return false };
-            if answer.status != StatusCode::OK {
-                return false;
-            }
+            let answer = self.send(at, request).await.ok().filter(|answer| answer.status == StatusCode::OK)?;
             let page = answer.json();
-            listed.extend(page["documents"].as_array().into_iter().flatten().filter_map(|d| d["id"].as_str()).map(str::to_owned));
+            let text = |document: &Value, member: &str| document[member].as_str().unwrap_or_default().to_owned();
+            let documents = page["documents"].as_array().into_iter().flatten();
+            listed.extend(documents.map(|d| Listed { id: text(d, "id"), name: text(d, "name") }));
             match page["next"].as_str() {
                 Some(next) => target = format!("/v1/documents?limit=50&cursor={next}"),
-                None => break,
+                None => return Some(listed),
             }
-        }
-        let mut oracle = lock(&self.oracle);
-        oracle.count("list");
-        oracle.judge_list(person, began, self.now(), &listed);
-        true
-    }
-
-    /// A resumable upload: a part, then the rest or nothing more.
-    async fn resumable(&self, rng: &mut Rng, person: usize, content: Content) {
-        let began = self.now();
-        let token = self.token(person);
-        let bytes = crate::content(content.seed, content.len);
-        let create = self
-            .request(Method::POST, "/v1/uploads", &token)
-            .header("tus-resumable", "1.0.0")
-            .header("idempotency-key", format!("{:016x}", rng.next()))
-            .header("upload-length", content.len)
-            .header("upload-metadata", "filename ZG9jdW1lbnQ=")
-            .body(Body::empty())
-            .expect("a request");
-        let created = self.switchboard.http(gateway(rng), PATIENCE, create).await;
-        let Ok(created) = created else { return };
-        let Some(location) = created.headers().get(header::LOCATION).and_then(|l| l.to_str().ok()) else { return };
-        let Some(at) = location.find("/v1/uploads/") else { return };
-        let target = location[at..].to_owned();
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            if tries > 2 * TRIES {
-                break;
-            }
-            let head = self.request(Method::HEAD, &target, &token).header("tus-resumable", "1.0.0").body(Body::empty()).expect("a request");
-            let Ok(answer) = self.switchboard.http(gateway(rng), PATIENCE, head).await else { continue };
-            let number = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
-            let Some(offset) = number("upload-offset") else {
-                if answer.status().is_client_error() {
-                    break;
-                }
-                sleep(Duration::from_millis(rng.between(50, 800))).await;
-                continue;
-            };
-            if offset >= content.len {
-                break;
-            }
-            let end = if rng.chance(500_000) { content.len } else { rng.between(offset as u64, content.len as u64) as usize };
-            let patch = self
-                .request(Method::PATCH, &target, &token)
-                .header("tus-resumable", "1.0.0")
-                .header("upload-offset", offset)
-                .header(header::CONTENT_TYPE, "application/offset+octet-stream")
-                .header(header::CONTENT_LENGTH, end - offset)
-                .body(Body::from(bytes[offset..end].to_vec()))
-                .expect("a request");
-            let _ = self.send(gateway(rng), patch).await;
-            if rng.chance(150_000) {
-                self.probe.note("upload.abandoned");
-                return;
-            }
-        }
-        // What it became is in the list, under the digest of the content: ask for its document.
-        let head = self.request(Method::HEAD, &target, &token).header("tus-resumable", "1.0.0").body(Body::empty()).expect("a request");
-        let Ok(answer) = self.switchboard.http(gateway(rng), PATIENCE, head).await else { return };
-        if let Some(id) = answer.headers().get("vault-document").and_then(|v| v.to_str().ok()) {
-            let mut oracle = lock(&self.oracle);
-            oracle.count("resumable");
-            oracle.created(id, person, content, 1, (began, self.now()));
-            lock(&self.ids).push_back((person, id.to_owned()));
         }
     }
 
@@ -484,7 +454,7 @@ impl Clients {
                 }
                 87..=92 => {
                     let content = Content { seed: rng.next(), len: length(&mut rng) };
-                    self.resumable(&mut rng, person, content).await;
+                    self.resumable(&mut rng, person, content, None).await;
                 }
                 93..=96 => self.revoke(&mut rng, person).await,
                 97 => {
@@ -494,6 +464,18 @@ impl Clients {
                 _ => {}
             }
             sleep(Duration::from_millis(rng.between(5, 120))).await;
+        }
+        self.running.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A client whose uploads rest on their way: what they have stored so far is wanted all the same.
+    async fn resting_client(self, number: usize, mut rng: Rng) {
+        let chunk = u64::from(CHUNK_BYTES);
+        while !self.stopping() {
+            let content = Content { seed: rng.next(), len: rng.between(chunk + 1, 6 * chunk) as usize };
+            let rest = GRACE + Duration::from_millis(rng.between(5_000, 8_000));
+            self.resumable(&mut rng, number % PEOPLE, content, Some(rest)).await;
+            sleep(Duration::from_millis(rng.between(5, 500))).await;
         }
         self.running.fetch_sub(1, Ordering::Relaxed);
     }
@@ -521,7 +503,7 @@ impl Clients {
                     let call = self.now();
                     let request = self
                         .request(Method::PUT, &format!("/v1/documents/{id}/content"), &token)
-                        .header(header::IF_MATCH, answer.etag.clone().unwrap_or_default())
+                        .header(header::IF_MATCH, answer.field("etag").unwrap_or_default())
                         .body(Body::from(register_bytes(value)))
                         .expect("a request");
                     let written = self.send(gateway(&mut rng), request).await;
@@ -551,6 +533,9 @@ impl Clients {
         let mut tasks: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
         for number in 0..CLIENTS {
             tasks.push(Box::pin(self.clone().client(number, rng.fork(&format!("client {number}")))));
+        }
+        for number in 0..RESTING_CLIENTS {
+            tasks.push(Box::pin(self.clone().resting_client(number, rng.fork(&format!("resting {number}")))));
         }
         for number in 0..REGISTER_CLIENTS {
             tasks.push(Box::pin(self.clone().register_client(number, rng.fork(&format!("register {number}")))));
@@ -597,7 +582,7 @@ pub fn gateways() -> impl Iterator<Item = usize> {
     (0..NODES).filter(|at| is_gateway(*at))
 }
 
-fn gateway(rng: &mut Rng) -> usize {
+pub(super) fn gateway(rng: &mut Rng) -> usize {
     let all: Vec<usize> = gateways().collect();
     *rng.pick(&all)
 }

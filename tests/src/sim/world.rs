@@ -60,7 +60,8 @@ use super::{
     authority::Authority,
     database::SimDatabases,
     disk::SimFiles,
-    env::{SimBlocking, SimClock, SimEntropy, SimProbe, SimSockets},
+    elections,
+    env::{Sighting, SimBlocking, SimClock, SimEntropy, SimProbe, SimSockets},
     fabric::{Fabric, Links, WINDOW_US},
     rng::Rng,
 };
@@ -80,7 +81,7 @@ pub const SMALL_MAX_BYTES: u32 = 2 * 1024;
 /// Life of an upload.
 pub const UPLOAD_LIFETIME: Duration = Duration::from_secs(20);
 /// Age below which an unwanted shard stays.
-pub const GRACE: Duration = Duration::from_secs(8);
+pub const GRACE: Duration = Duration::from_secs(4);
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -215,6 +216,8 @@ pub struct World {
     pub switchboard: Switchboard,
     /// What the code came to.
     pub probe: SimProbe,
+    /// Where machines came in the last window.
+    pub fresh: Vec<Sighting>,
     now_us: Arc<AtomicU64>,
     clients: Runtime,
     clients_begun: Instant,
@@ -246,6 +249,7 @@ impl World {
     /// Nine machines without a cluster.
     pub fn new(rng: &mut Rng) -> Self {
         let dir = tempfile::Builder::new().prefix("kluis-sim-").tempdir().expect("a directory");
+        let now_us: Arc<AtomicU64> = Arc::default();
         let mut machines = Vec::new();
         let mut site_of = BTreeMap::new();
         for index in 0..NODES {
@@ -253,7 +257,7 @@ impl World {
             let address = SocketAddr::from(([10, 77, site as u8, 1], 7000 + number as u16));
             site_of.insert(address, site);
             let mut own = rng.fork(&format!("machine {number}"));
-            let files = SimFiles::new(own.fork("disks"));
+            let files = SimFiles::new(own.fork("disks"), now_us.clone());
             machines.push(Machine {
                 number,
                 site,
@@ -279,7 +283,8 @@ impl World {
             fabric: Fabric::new(rng.fork("fabric"), calm_links(), site_of),
             switchboard,
             probe: SimProbe::new(rng.fork("probe")),
-            now_us: Arc::default(),
+            fresh: Vec::new(),
+            now_us,
             clients,
             clients_begun,
             _dir: dir,
@@ -314,6 +319,12 @@ impl World {
         let clients_end = self.clients_begun + end;
         self.clients.block_on(async move { sleep_until(clients_end).await });
         self.now_us.store(now + WINDOW_US, Ordering::Relaxed);
+        self.fresh = self.probe.take_fresh();
+        for (at, machine) in self.machines.iter().enumerate() {
+            if machine.databases.take_voted() {
+                self.fresh.push((at, elections::sighting(machine)));
+            }
+        }
     }
 
     /// Lets time pass.
@@ -377,7 +388,7 @@ impl World {
             files: Arc::new(machine.calls.clone()),
             databases: Arc::new(machine.databases.clone()),
             blocking: Arc::new(SimBlocking { rng: Mutex::new(machine.rng.fork("blocking")), slow_us: machine.slow_us.clone() }),
-            probe: Arc::new(probe),
+            probe: Arc::new(probe.of(at)),
             sockets: Arc::new(SimSockets(fabric)),
         }
     }
@@ -589,7 +600,8 @@ impl World {
         config.storage.segment_bytes = 512 * 1024;
         config.reconcile.interval = Duration::from_secs(3);
         config.reconcile.grace = GRACE;
-        config.raft.snapshot_every_entries = 150;
+        // A node that was away for some seconds is behind the beginning of the leader's log.
+        config.raft.snapshot_every_entries = 80;
         config.limits.upload_lifetime = UPLOAD_LIFETIME;
         if is_gateway(at) {
             let key = authority.dir.join("master.key");
