@@ -56,7 +56,7 @@ use crate::{
 /// Waiting times of the data path.
 #[derive(Debug, Clone)]
 pub struct DataPathOptions {
-    /// The same for a node from which not one datagram came, not even to acknowledge what it was sent.
+    /// Wait after which a node is suspected from which not one datagram came, not even to acknowledge what it was sent.
     pub quiet: Duration,
     /// Silence of a node, with requests waiting, after which it is suspected and avoided.
     pub silence: Duration,
@@ -208,7 +208,7 @@ impl DataPath {
         let mut placed = Vec::with_capacity(code.n());
         let mut waiting: BTreeMap<u8, NodeId> = BTreeMap::new();
         let asked: BTreeSet<NodeId> = placement.iter().filter_map(|(_, disk)| topology.node_of(disk)).collect();
-        let mut pulses = self.pulses(&asked);
+        let pulses = self.pulses(&asked);
         for (shard, disk) in placement.iter() {
             let (Some(node), Some(body)) = (topology.node_of(disk), shards.get(usize::from(shard)).cloned()) else { continue };
             let Some(site) = topology.site_of(node) else { continue };
@@ -257,7 +257,6 @@ impl DataPath {
                             plan.failed(*shard);
                         }
                     }
-                    pulses = heard;
                     look = now + self.options.quiet;
                     continue;
                 }

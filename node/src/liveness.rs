@@ -27,7 +27,8 @@ pub const SLOWNESS: Duration = Duration::from_secs(2);
 pub struct Owing {
     /// Since it was asked.
     pub waited: Duration,
-    /// Whether any datagram came from it since it was asked or looked at last.
+    /// Whether any datagram came from it since it was asked. Not since the last look: once it has acknowledged, a node
+    /// whose disks are slow has nothing to say.
     pub any_packet: bool,
     /// Whether datagrams came from any node in that time: without, it is this node that is deaf.
     pub hearing: bool,
