@@ -332,6 +332,7 @@ fn disk_options(config: &Config) -> DiskOptions {
 
 fn data_path_options(config: &Config) -> DataPathOptions {
     DataPathOptions {
+        quiet: config.storage.shard_deadline.min(Duration::from_millis(400)),
         silence: config.storage.shard_deadline.min(Duration::from_secs(2)),
         shard_deadline: config.storage.shard_deadline.max(Duration::from_secs(10)),
         chunk_deadline: config.storage.shard_deadline.max(Duration::from_secs(10)) * 3,

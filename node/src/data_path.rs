@@ -27,7 +27,7 @@ use kluis_chunkstore::{
     codec::erasure::Erasure,
     env::Env,
     ids::{ChunkId, DiskId, NodeId, ShardKey},
-    net::{Hub, NetError},
+    net::{Hub, NetError, Pulse},
     placement::{Avoid, Placer},
     plan::{
         read::{Candidate, ReadPlan, Step},
@@ -48,11 +48,16 @@ use tokio::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{liveness::Liveness, peers::Peers};
+use crate::{
+    liveness::{Liveness, Owing, is_gone},
+    peers::Peers,
+};
 
 /// Waiting times of the data path.
 #[derive(Debug, Clone)]
 pub struct DataPathOptions {
+    /// Wait after which a node is suspected from which not one datagram came, not even to acknowledge what it was sent.
+    pub quiet: Duration,
     /// Silence of a node, with requests waiting, after which it is suspected and avoided.
     pub silence: Duration,
     /// Longest time for one shard's request.
@@ -144,6 +149,11 @@ impl DataPath {
         self.peers.env()
     }
 
+    /// What was received from each of these nodes so far.
+    fn pulses(&self, nodes: &BTreeSet<NodeId>) -> BTreeMap<NodeId, Option<Pulse>> {
+        nodes.iter().filter(|node| **node != self.own).map(|node| (*node, self.hub.pulse(*node))).collect()
+    }
+
     /// What a write should avoid now.
     pub fn avoid(&self, topology: &Topology) -> Avoid {
         self.liveness.avoid(topology, Instant::now(), |node| self.is_connected(node))
@@ -197,6 +207,8 @@ impl DataPath {
         let (report, mut reports) = mpsc::unbounded_channel();
         let mut placed = Vec::with_capacity(code.n());
         let mut waiting: BTreeMap<u8, NodeId> = BTreeMap::new();
+        let asked: BTreeSet<NodeId> = placement.iter().filter_map(|(_, disk)| topology.node_of(disk)).collect();
+        let pulses = self.pulses(&asked);
         for (shard, disk) in placement.iter() {
             let (Some(node), Some(body)) = (topology.node_of(disk), shards.get(usize::from(shard)).cloned()) else { continue };
             let Some(site) = topology.site_of(node) else { continue };
@@ -213,7 +225,7 @@ impl DataPath {
         let mut plan = WritePlan::new(code, placed);
         let started = Instant::now();
         let mut full = 0;
-        let mut look = started + self.options.silence;
+        let mut look = started + self.options.quiet;
         loop {
             match plan.verdict() {
                 Verdict::Waiting => {}
@@ -232,14 +244,20 @@ impl DataPath {
                 () = sleep_until(look) => {
                     // Nodes that answer nothing at all, not even to others' requests, are taken for gone.
                     let now = Instant::now();
+                    let heard = self.pulses(&asked);
+                    // A timer that comes late means that this process did not listen either.
+                    let hearing = heard != pulses && now < look + self.options.quiet / 2;
                     let since = now.checked_sub(self.options.silence).unwrap_or(started);
-                    for (shard, node) in &waiting {
-                        if *node != self.own && !self.liveness.answered_since(*node, since) {
+                    for (shard, node) in waiting.iter().filter(|(_, node)| **node != self.own) {
+                        let any_packet = heard.get(node) != pulses.get(node);
+                        let any_answer = self.liveness.answered_since(*node, since);
+                        let owing = Owing { waited: now.duration_since(started), any_packet, hearing, any_answer };
+                        if is_gone(owing, self.options.quiet, self.options.silence) {
                             self.liveness.suspect_node(*node, now);
                             plan.failed(*shard);
                         }
                     }
-                    look = now + self.options.silence / 2;
+                    look = now + self.options.quiet;
                     continue;
                 }
             };
@@ -346,7 +364,7 @@ impl DataPath {
         } else {
             2
         };
-        near + age * 4 + u32::from(out_of_reach) * 1000
+        near + age * 4 + u32::from(self.liveness.is_slow(node, now)) * 100 + u32::from(out_of_reach) * 1000
     }
 
     /// Every place where shards of a chunk may lie.
@@ -417,7 +435,9 @@ impl DataPath {
                 }
             }
         };
+        let mut waiting: BTreeSet<usize> = BTreeSet::new();
         for index in plan.start() {
+            waiting.insert(index);
             running.push(ask(&plan, index));
         }
         let mut shards: Vec<(u8, Bytes)> = Vec::with_capacity(code.k());
@@ -427,21 +447,30 @@ impl DataPath {
                 return Err(BytesError::NotEnoughShards { have: plan.have(), need: code.k() });
             }
             let step = tokio::select! {
-                Some((index, shard, found)) = running.next() => match found {
-                    Some(body) => {
-                        shards.push((shard, body));
-                        plan.arrived(index)
+                Some((index, shard, found)) = running.next() => {
+                    waiting.remove(&index);
+                    match found {
+                        Some(body) => {
+                            shards.push((shard, body));
+                            plan.arrived(index)
+                        }
+                        None => plan.failed(index),
                     }
-                    None => plan.failed(index),
-                },
+                }
                 () = sleep_until(hedge) => {
                     hedge = Instant::now() + self.options.hedge_after;
+                    for node in waiting.iter().filter_map(|index| plan.candidate(*index)).map(|c| c.node).filter(|node| *node != self.own) {
+                        self.liveness.slow_node(node, Instant::now());
+                    }
                     self.env().probe.reached("read.hedged");
                     plan.slow()
                 }
             };
             match step {
-                Step::Ask(index) => running.push(ask(&plan, index)),
+                Step::Ask(index) => {
+                    waiting.insert(index);
+                    running.push(ask(&plan, index));
+                }
                 Step::Wait => {}
                 Step::Done => return Ok(shards),
                 Step::Lost { have } => return Err(BytesError::NotEnoughShards { have, need: code.k() }),

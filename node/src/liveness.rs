@@ -19,6 +19,29 @@ use tokio::time::Instant;
 
 /// How long a node or disk stays suspected without new evidence.
 pub const SUSPICION: Duration = Duration::from_secs(5);
+/// How long a node that kept a read waiting is asked after the others.
+pub const SLOWNESS: Duration = Duration::from_secs(2);
+
+/// What is known of a node that owes an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owing {
+    /// Since it was asked.
+    pub waited: Duration,
+    /// Whether any datagram came from it since it was asked. Not since the last look: once it has acknowledged, a node
+    /// whose disks are slow has nothing to say.
+    pub any_packet: bool,
+    /// Whether datagrams came from any node in that time: without, it is this node that is deaf.
+    pub hearing: bool,
+    /// Whether it answered anything within the time of `silence`.
+    pub any_answer: bool,
+}
+
+/// Whether such a node is taken for gone. A process that runs acknowledges what it receives, however slow its disks
+/// are: one that does not even do that is gone after `quiet`. One that does has until `silence`.
+pub fn is_gone(owing: Owing, quiet: Duration, silence: Duration) -> bool {
+    let mute = owing.hearing && !owing.any_packet && owing.waited >= quiet;
+    mute || (!owing.any_answer && owing.waited >= silence)
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -26,6 +49,7 @@ struct Known {
     disks: BTreeMap<DiskId, Instant>,
     full: BTreeMap<DiskId, Instant>,
     answered: BTreeMap<NodeId, Instant>,
+    slow: BTreeMap<NodeId, Instant>,
 }
 
 /// Suspicions of one node about the others.
@@ -37,6 +61,7 @@ impl Liveness {
     pub fn answered(&self, node: NodeId, now: Instant) {
         let mut known = self.lock();
         known.nodes.remove(&node);
+        known.slow.remove(&node);
         known.answered.insert(node, now);
     }
 
@@ -48,6 +73,16 @@ impl Liveness {
     /// A node did not answer in time.
     pub fn suspect_node(&self, node: NodeId, now: Instant) {
         self.lock().nodes.insert(node, now + SUSPICION);
+    }
+
+    /// A node kept a read waiting: others are asked before it for a moment. Writes do not mind.
+    pub fn slow_node(&self, node: NodeId, now: Instant) {
+        self.lock().slow.insert(node, now + SLOWNESS);
+    }
+
+    /// Whether a node kept a read waiting lately.
+    pub fn is_slow(&self, node: NodeId, now: Instant) -> bool {
+        self.lock().slow.get(&node).is_some_and(|until| *until > now)
     }
 
     /// A disk refused or failed.
@@ -128,5 +163,29 @@ mod tests {
         liveness.answered(NodeId(4), now);
         assert!(!liveness.is_suspected(NodeId(4), now) && liveness.answered_since(NodeId(4), now));
         assert!(liveness.avoid(&topology, now + SUSPICION, |_| true).is_empty());
+    }
+
+    #[test]
+    fn a_slow_node_is_asked_later_for_a_moment_and_is_not_avoided() {
+        let (liveness, now) = (Liveness::default(), Instant::now());
+        liveness.slow_node(NodeId(4), now);
+        assert!(liveness.is_slow(NodeId(4), now) && !liveness.is_slow(NodeId(4), now + SLOWNESS));
+        assert!(liveness.avoid(&topology(), now, |_| true).is_empty());
+        liveness.answered(NodeId(4), now);
+        assert!(!liveness.is_slow(NodeId(4), now));
+    }
+
+    #[test]
+    fn who_acknowledges_nothing_is_gone_soon_and_who_only_works_slowly_is_not() {
+        let ms = Duration::from_millis;
+        let gone = |owing| is_gone(owing, ms(400), ms(1000));
+        let mute = Owing { waited: ms(400), any_packet: false, hearing: true, any_answer: false };
+        assert!(gone(mute));
+        assert!(!gone(Owing { waited: ms(399), ..mute }));
+        assert!(!gone(Owing { any_packet: true, ..mute }), "its disks are slow");
+        assert!(!gone(Owing { hearing: false, ..mute }), "this node is deaf");
+        assert!(gone(Owing { hearing: false, waited: ms(1000), ..mute }));
+        assert!(gone(Owing { any_packet: true, waited: ms(1000), ..mute }));
+        assert!(!gone(Owing { any_packet: true, any_answer: true, waited: ms(9000), ..mute }));
     }
 }

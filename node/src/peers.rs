@@ -251,11 +251,13 @@ fn encode_call(call: PeerCall) -> u8 {
         PeerCall::Vote => 2,
         PeerCall::Propose => 3,
         PeerCall::ReadIndex => 4,
+        PeerCall::Sight => 5,
     }
 }
 
 fn decode_call(call: u8) -> Option<PeerCall> {
-    [PeerCall::AppendEntries, PeerCall::Vote, PeerCall::Propose, PeerCall::ReadIndex].into_iter().find(|c| encode_call(*c) == call)
+    let calls = [PeerCall::AppendEntries, PeerCall::Vote, PeerCall::Propose, PeerCall::ReadIndex, PeerCall::Sight];
+    calls.into_iter().find(|c| encode_call(*c) == call)
 }
 
 /// The metadata group's network, over the hub.

@@ -404,6 +404,22 @@ async fn a_leader_that_is_cut_off_has_no_quorum_and_the_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_cut_off_asks_and_never_raises_the_term() {
+    let cluster = Cluster::start(3, 1000).await;
+    let lonely = cluster.follower().await;
+    let term = cluster.nodes[&lonely].status().await.term;
+    cluster.fabric.cut.lock().unwrap().insert(lonely);
+    let counters = cluster.nodes[&lonely].counters();
+    let stood = counters.elections.load(Ordering::SeqCst);
+    let asked = counters.leader_polls.load(Ordering::SeqCst);
+    eventually("it asks again and again", || async { counters.leader_polls.load(Ordering::SeqCst) >= asked + 5 }).await;
+    assert_eq!(counters.elections.load(Ordering::SeqCst), stood);
+    assert_eq!(cluster.nodes[&lonely].status().await.term, term);
+    cluster.fabric.cut.lock().unwrap().clear();
+    eventually("a linearizable read", || async { cluster.nodes[&lonely].linearize().await.is_ok() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_all_keeps_everything() {
     let mut cluster = Cluster::start(3, 20).await;
     cluster.fill(0..60).await;
@@ -511,7 +527,7 @@ async fn a_peer_speaks_only_for_itself_and_garbage_is_refused() {
     let cluster = Cluster::start(3, 1000).await;
     let (leader, follower) = (cluster.leader().await, cluster.follower().await);
     let node = &cluster.nodes[&follower];
-    for call in [PeerCall::AppendEntries, PeerCall::Vote, PeerCall::Propose, PeerCall::ReadIndex] {
+    for call in [PeerCall::AppendEntries, PeerCall::Vote, PeerCall::Propose, PeerCall::ReadIndex, PeerCall::Sight] {
         for body in [vec![], vec![9, 9, 9], vec![0xff; 5 << 20]] {
             assert!(node.handle_call(NodeId(leader), call, body.into()).await.is_err(), "{call:?}");
         }

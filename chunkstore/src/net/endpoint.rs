@@ -23,7 +23,7 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Requests that a peer may have open at once.
 pub const STREAMS_MAX: u32 = 512;
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 
 fn transport() -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();

@@ -4,7 +4,8 @@
 //! Holds: (1) of a pair, the node with the lower id dials and the other waits; (2) a connection enters the
 //! table only after both hellos were admitted; (3) a call never waits longer than its deadline, and a call
 //! to a peer that is not connected fails at once; (4) dialling never stops while a peer is listed, with a
-//! pause that grows to [`HubOptions::redial_max`].
+//! pause that grows to [`HubOptions::redial_max`]; (5) metadata goes before everything else on a connection, and the
+//! rest never uses up its window or its streams (`BULK_BYTES_MAX`).
 //! Why in the background: a connection whose life is tied to one call's deadline never comes up over a
 //! slow link that reorders packets.
 
@@ -34,6 +35,12 @@ use crate::{
     ids::{NodeId, SiteName},
     wire::{FaultCode, FrameKind, Hello, PeerAnswer, PeerFault, PeerRequest},
 };
+
+/// Most bytes of requests, metadata excepted, that are under way to one peer. With the answers that it may ask for
+/// ([`server::BULK_ANSWERS_MAX`] shards) this stays below the window of a connection, so that metadata has room.
+const BULK_BYTES_MAX: u32 = 14 * 1024 * 1024;
+/// What a small request counts: so many at once leave streams ([`endpoint::STREAMS_MAX`]) for metadata.
+const BULK_BYTES_MIN: u32 = 32 * 1024;
 
 /// A peer that this node should be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,9 +129,19 @@ impl Traffic {
     }
 }
 
+/// How much was ever received on a connection: two that are equal mean that nothing came in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    connection: usize,
+    datagrams: u64,
+}
+
+#[derive(Clone)]
 struct Peer {
     connection: Connection,
     program: String,
+    /// Room for requests other than metadata.
+    bulk: Arc<Semaphore>,
 }
 
 /// A refused hello, kept for people to see.
@@ -272,9 +289,19 @@ impl Hub {
         body: Bytes,
         deadline: Duration,
     ) -> Result<(PeerAnswer, Bytes), NetError> {
-        let connection = self.connection(node).ok_or(NetError::NotConnected(node))?;
+        let Peer { connection, bulk, .. } = self.peer(node).ok_or(NetError::NotConnected(node))?;
         let exchange = async {
+            let metadata = matches!(request, PeerRequest::Raft { .. });
+            // Held until the answer is there.
+            let _room = if metadata {
+                None
+            } else {
+                Some(bulk.acquire_many(weight(body.len())).await.map_err(|e| MessageError::Lost(e.to_string()))?)
+            };
             let (mut send, mut recv) = connection.open_bi().await.map_err(|e| MessageError::Lost(e.to_string()))?;
+            if metadata {
+                message::urgent(&send);
+            }
             message::send(&mut send, FrameKind::Request, request, body).await?;
             message::receive_answer(&mut recv).await
         };
@@ -328,9 +355,19 @@ impl Hub {
         let _ = timeout(patience, endpoint.wait_idle()).await;
     }
 
-    fn connection(&self, node: NodeId) -> Option<Connection> {
+    /// What was received from a peer so far; `None` when it is not connected.
+    pub fn pulse(&self, node: NodeId) -> Option<Pulse> {
+        let connection = self.connection(node)?;
+        Some(Pulse { connection: connection.stable_id(), datagrams: connection.stats().udp_rx.datagrams })
+    }
+
+    fn peer(&self, node: NodeId) -> Option<Peer> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        peers.get(&node).map(|p| &p.connection).filter(|c| c.close_reason().is_none()).cloned()
+        peers.get(&node).filter(|peer| peer.connection.close_reason().is_none()).cloned()
+    }
+
+    fn connection(&self, node: NodeId) -> Option<Connection> {
+        self.peer(node).map(|peer| peer.connection)
     }
 
     fn wanted(&self, node: NodeId) -> Option<PeerAddress> {
@@ -348,7 +385,8 @@ impl Hub {
     async fn adopt(self: &Arc<Self>, hello: &Hello, connection: Connection) {
         let node = hello.node;
         lock(&self.refused).remove(&node);
-        let peer = Peer { connection: connection.clone(), program: hello.program.clone() };
+        let bulk = Arc::new(Semaphore::new(BULK_BYTES_MAX as usize));
+        let peer = Peer { connection: connection.clone(), program: hello.program.clone(), bulk };
         let old = self.peers.write().unwrap_or_else(PoisonError::into_inner).insert(node, peer);
         if let Some(old) = old {
             old.connection.close(2u8.into(), b"replaced by a newer connection");
@@ -363,6 +401,11 @@ impl Hub {
         drop(peers);
         tracing::info!(peer = %node, reason = ?connection.close_reason(), "peer disconnected");
     }
+}
+
+/// What a request with a body of `len` bytes counts.
+fn weight(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX).clamp(BULK_BYTES_MIN, BULK_BYTES_MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -483,4 +526,17 @@ fn peer_name(connection: &Connection) -> Result<NodeName, String> {
     let chain = identity.downcast::<Vec<rustls_pki_types::CertificateDer<'static>>>().map_err(|_| "the peer showed no certificate")?;
     let leaf = chain.first().ok_or("the peer showed no certificate")?;
     NodeName::of_certificate(leaf).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bulk_leaves_streams_and_window_for_metadata() {
+        let shards = u32::try_from(server::BULK_ANSWERS_MAX).unwrap() * 256 * 1024;
+        assert!(BULK_BYTES_MAX + shards < endpoint::CONNECTION_WINDOW_BYTES);
+        assert!(BULK_BYTES_MAX / BULK_BYTES_MIN + 32 <= endpoint::STREAMS_MAX);
+        assert_eq!((weight(0), weight(1 << 20), weight(1 << 30)), (BULK_BYTES_MIN, 1 << 20, BULK_BYTES_MAX));
+    }
 }

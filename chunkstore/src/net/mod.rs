@@ -16,7 +16,7 @@ pub mod message;
 pub mod server;
 pub mod sockets;
 
-pub use hub::{Hub, HubOptions, NetError, PeerAddress, PeerStatus, Traffic};
+pub use hub::{Hub, HubOptions, NetError, PeerAddress, PeerStatus, Pulse, Traffic};
 pub use identity::{IdentityError, NodeIdentity};
 
 use async_trait::async_trait;

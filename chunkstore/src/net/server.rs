@@ -71,6 +71,9 @@ async fn serve_one(
         Ok(Received::Whole { request: PeerRequest::FetchShard { .. }, .. }) => answers.acquire().await.ok(),
         _ => None,
     };
+    if matches!(&received, Ok(Received::Whole { request: PeerRequest::Raft { .. }, .. })) {
+        message::urgent(&send);
+    }
     let result = match received {
         Ok(Received::Whole { request, body, permit }) => {
             let result = timeout(HANDLE_DEADLINE, handler.handle(from, request, body)).await;

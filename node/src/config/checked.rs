@@ -277,8 +277,12 @@ fn check_raft(c: &mut Checker<'_>, raw: RawRaft) -> RaftConfig {
         snapshot_every_entries: c.needed("raft.snapshot_every_entries", snapshot_every_entries, |v| whole(v, 100, 10_000_000_u64), 0),
     };
     if c.problems.len() == before {
-        if raft.election_min < 3 * raft.heartbeat {
-            c.problem(min_place, "raft.election_min", "is below three heartbeats: one lost message would cost an election");
+        if raft.election_min < raft.heartbeat * 6 / 5 {
+            c.problem(
+                min_place,
+                "raft.election_min",
+                "is below 1.2 heartbeats: votes are refused for one heartbeat after a leader's message",
+            );
         }
         if raft.election_max <= raft.election_min {
             c.problem(max_place, "raft.election_max", "is not above raft.election_min: voters would stand at the same moment");
@@ -465,8 +469,8 @@ mod tests {
             ("storage" | "reconcile" | "limits", "write_linger" | "shard_deadline" | "hedge_after" | "interval" | "grace") => "\"900d\"",
             ("raft", "snapshot_every_entries") => "1",
             ("raft", "heartbeat") => "\"1ms\"",
-            ("raft", "election_min") => "\"600ms\"",
-            ("raft", "election_max") => "\"2s\"",
+            ("raft", "election_min") => "\"599ms\"",
+            ("raft", "election_max") => "\"600ms\"",
             ("limits", "uploads_per_account") => "0",
             ("limits", _) => "\"900d\"",
             ("log", "format") => "\"xml\"",

@@ -180,10 +180,11 @@ schema! {
     raft: RawRaft {
         /// Time between two messages of an idle leader, 10ms to 10s.
         heartbeat: default "\"500ms\"", example "";
-        /// Shortest silence after which a voter stands for election: at least three heartbeats.
-        election_min: default "\"2s\"", example "";
+        /// Shortest silence of the leader after which a voter asks the others, and stands for election if they hear nothing
+        /// either: at least 1.2 heartbeats.
+        election_min: default "\"600ms\"", example "";
         /// Longest such silence: above `election_min`.
-        election_max: default "\"4s\"", example "";
+        election_max: default "\"800ms\"", example "";
         /// Log entries after which a snapshot is made, 100 to 10000000.
         snapshot_every_entries: default "10000", example "";
     }

@@ -182,9 +182,9 @@ pub struct ReconcileConfig {
 pub struct RaftConfig {
     /// Heartbeat.
     pub heartbeat: Duration,
-    /// Shortest election silence.
+    /// Shortest silence before a voter asks the others and stands for election.
     pub election_min: Duration,
-    /// Longest election silence.
+    /// Longest such silence.
     pub election_max: Duration,
     /// Entries between snapshots.
     pub snapshot_every_entries: u64,

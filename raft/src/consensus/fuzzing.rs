@@ -15,6 +15,7 @@ use openraft::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    election::Sight,
     log_store::{decode_entry, decode_meta, encode_entry, encode_meta},
     state_machine::SnapshotRecord,
     types::{Applied, Batch, LogEntry, Position, SnapshotMeta, TypeConfig},
@@ -25,7 +26,7 @@ use super::{
 use crate::{command::Request, outcome::Outcome, store::StoreError};
 
 /// Kinds of [`message_again`].
-pub const MESSAGE_KINDS: u8 = 9;
+pub const MESSAGE_KINDS: u8 = 10;
 /// Kinds of [`meta_again`].
 pub const META_KINDS: u8 = 4;
 
@@ -46,6 +47,7 @@ pub fn message_again(kind: u8, bytes: &[u8]) -> Result<Bytes, String> {
         5 => again::<VoteResponse<u64>>(bytes, ANSWER_BYTES_MAX),
         6 => again::<SnapshotResponse<u64>>(bytes, ANSWER_BYTES_MAX),
         7 => again::<Answer<Outcome>>(bytes, ANSWER_BYTES_MAX),
+        8 => again::<Sight>(bytes, SMALL_BYTES_MAX),
         _ => again::<Answer<u64>>(bytes, ANSWER_BYTES_MAX),
     }
 }
@@ -123,6 +125,7 @@ pub fn sample_messages(request: &Request) -> Vec<(u8, Bytes)> {
         wire::encode(&voted),
         wire::encode(&SnapshotResponse::new(vote)),
         wire::encode(&Answer::Done(Outcome::Done)),
+        wire::encode(&Sight { term: 3, leads: true, silent_ms: 500, last_log: Some(position()) }),
         wire::encode(&Answer::<u64>::NotLeader(Some(2))),
     ];
     (0..).zip(messages).filter_map(|(kind, message)| Some((kind, message.ok()?))).collect()

@@ -5,7 +5,7 @@
 //! `serve` → committed → `state_machine` ([`crate::apply`], one write batch) → the outcome goes back.
 //! The way of a linearizable read: `read_index` (one round of heartbeats for all who wait) → the local state.
 //! A replica that is far behind gets a file in the format of [`snapshot`]. `driver` lets the leader look after
-//! membership ([`membership`]) and time.
+//! membership ([`membership`]) and time. `watch_leader` has a silent leader replaced, by the rules of `election`.
 //!
 //! Owns: the replica of one node. Not: business rules ([`crate::apply`]), connections ([`transport`] is a port).
 //! Holds: nothing is acknowledged that a majority has not synced; an answer that cannot be had in time is
@@ -40,6 +40,7 @@ use crate::{
 };
 
 mod driver;
+mod election;
 mod file_io;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -56,6 +57,7 @@ mod state_machine;
 pub mod status;
 pub mod transport;
 mod types;
+mod watch_leader;
 mod wire;
 pub mod world;
 
@@ -70,6 +72,7 @@ use network::Network;
 use state_machine::{State, StateMachine};
 use status::Heard;
 use types::Raft;
+use watch_leader::Signs;
 use wire::Answer;
 
 /// Why a cluster could not be begun.
@@ -89,6 +92,9 @@ pub enum InitialiseError {
     Unexpected(String),
 }
 
+/// Who leads, as this node learns it.
+pub(crate) type Leaders = watch::Receiver<RaftServerMetrics<u64, ()>>;
+
 /// What the tasks of a replica share.
 pub(crate) struct Core {
     pub(crate) raft: Raft,
@@ -99,6 +105,7 @@ pub(crate) struct Core {
     pub(crate) transport: Arc<dyn PeerTransport>,
     pub(crate) counters: Arc<ConsensusCounters>,
     pub(crate) heard: Arc<Heard>,
+    pub(crate) signs: Signs,
     pub(crate) batches: mpsc::Sender<propose::Proposal>,
     pub(crate) leader_reads: Gather<Answer<u64>>,
     /// Held while a snapshot arrives: one at a time.
@@ -115,19 +122,39 @@ impl Core {
         }
     }
 
-    /// How long a silent peer still counts as heard: two election timeouts.
+    /// How long a silent peer still counts as heard.
     pub(crate) fn patience(&self) -> Duration {
-        Duration::from_millis(self.options.election_ms.1.saturating_mul(2))
+        Duration::from_millis(self.options.heartbeat_ms.saturating_mul(16))
     }
 
-    /// Waits for another leader, at most for `pause`, and a moment in any case.
-    pub(crate) async fn leader_or_pause(&self, leaders: &mut watch::Receiver<RaftServerMetrics<u64, ()>>, pause: Duration) {
+    /// Waits until another than `tried` leads, at most for `pause`, and a moment in any case. Compared with who was
+    /// tried, not with who leads when the wait begins: a leader that came in between would be waited past.
+    pub(crate) async fn leader_or_pause(&self, leaders: &mut Leaders, tried: Option<u64>, pause: Duration) {
         let moment = Duration::from_millis(10).min(pause);
         tokio::time::sleep(moment).await;
-        let before = leaders.borrow_and_update().current_leader;
-        let changed = leaders.wait_for(|metrics| metrics.current_leader.is_some() && metrics.current_leader != before);
+        let other = leaders.wait_for(|metrics| metrics.current_leader.is_some() && metrics.current_leader != tried);
         // A channel that is closed answers at once; the moment above keeps that from being a busy loop.
-        let _ = timeout(pause.saturating_sub(moment), changed).await;
+        let _ = timeout(pause.saturating_sub(moment), other).await;
+    }
+
+    /// What `asked`, which was taken for the leader, answers; or `NotLeader` as soon as this node, which knew `known`
+    /// as the leader, learns otherwise: who waits for a dead leader's answer can ask the next one.
+    pub(crate) async fn while_it_leads<T>(
+        &self,
+        leaders: &mut Leaders,
+        known: Option<u64>,
+        asked: u64,
+        answer: impl Future<Output = Answer<T>>,
+    ) -> Answer<T> {
+        let another = async {
+            let changed = leaders.wait_for(|metrics| metrics.current_leader != known && metrics.current_leader != Some(asked));
+            changed.await.ok().and_then(|metrics| metrics.current_leader)
+        };
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            leader = another => Answer::NotLeader(leader),
+        }
     }
 }
 
@@ -200,6 +227,7 @@ impl Consensus {
             transport,
             counters,
             heard,
+            signs: Signs::new(),
             batches,
             leader_reads,
             receiving: tokio::sync::Mutex::new(()),
@@ -212,7 +240,8 @@ impl Consensus {
             })
         };
         let drive_task = tokio::spawn(driver::drive(Arc::clone(&core)));
-        let tasks = Mutex::new(vec![batch_task, leader_task, read_task, drive_task]);
+        let watch_task = tokio::spawn(watch_leader::watch_leader(Arc::clone(&core)));
+        let tasks = Mutex::new(vec![batch_task, leader_task, read_task, drive_task, watch_task]);
         Ok(Arc::new(Self { core, reads, tasks }))
     }
 

@@ -11,6 +11,7 @@ use kluis_chunkstore::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::election::Rules;
 use crate::store::{StoreError, replica::ReplicaStore};
 
 /// Key in `meta` of the identity.
@@ -31,7 +32,9 @@ pub struct ConsensusOptions {
     pub dir: PathBuf,
     /// Between heartbeats, in milliseconds; also the deadline of an append message.
     pub heartbeat_ms: u64,
-    /// Shortest and longest election timeout, in milliseconds.
+    /// Shortest and longest silence of the leader after which a voter asks the others and, if they hear nothing either,
+    /// stands for election; in milliseconds, at least [`ConsensusOptions::agree_ms`]. Each silence draws its own time
+    /// between the two.
     pub election_ms: (u64, u64),
     /// Most entries of an append message.
     pub max_payload_entries: u64,
@@ -56,7 +59,7 @@ impl ConsensusOptions {
             cluster,
             dir,
             heartbeat_ms: 500,
-            election_ms: (2000, 4000),
+            election_ms: (600, 800),
             max_payload_entries: 64,
             snapshot_every_entries: 20_000,
             keep_log_entries: 5_000,
@@ -64,6 +67,18 @@ impl ConsensusOptions {
             drive_ms: 1000,
             tick_ms: 10_000,
         }
+    }
+
+    /// Silence of the leader, in milliseconds, after which a voter agrees to an election: a little more than the
+    /// heartbeat, since openraft refuses votes for as long as that after a leader's message.
+    pub fn agree_ms(&self) -> u64 {
+        self.heartbeat_ms.saturating_add(3).saturating_add(self.heartbeat_ms / 20)
+    }
+
+    /// The waiting times of an election.
+    pub(crate) fn rules(&self) -> Rules {
+        let half = (self.heartbeat_ms / 2).max(1);
+        Rules { agree_ms: self.agree_ms(), ask_ms: (self.heartbeat_ms.saturating_mul(2) / 5).max(1), stagger_ms: half }
     }
 
     /// Where the database lies.
@@ -76,13 +91,23 @@ impl ConsensusOptions {
         self.dir.join("snapshots")
     }
 
-    /// The same for openraft.
+    /// The same for openraft. Its timer calls no election (`super::watch_leader` does). What it makes of the election
+    /// timeout is then: the shortest is the deadline of a vote, and the longest the lease, the time after a leader's
+    /// message in which votes are refused. It insists that both are above the heartbeat.
     pub(crate) fn raft_config(&self) -> Result<openraft::Config, OpenError> {
+        let (min, max) = self.election_ms;
+        if min < self.agree_ms() || max <= min {
+            let agree = self.agree_ms();
+            return Err(OpenError::Options(format!(
+                "an election silence of {min} to {max} ms: at least {agree} ms, and a range, is needed"
+            )));
+        }
         openraft::Config {
             cluster_name: self.cluster.to_string(),
             heartbeat_interval: self.heartbeat_ms,
-            election_timeout_min: self.election_ms.0,
-            election_timeout_max: self.election_ms.1,
+            election_timeout_min: self.heartbeat_ms.saturating_add(1),
+            election_timeout_max: self.heartbeat_ms.saturating_add(2),
+            enable_elect: false,
             max_payload_entries: self.max_payload_entries,
             snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_every_entries.max(1)),
             max_in_snapshot_log_to_keep: self.keep_log_entries,
@@ -234,5 +259,19 @@ mod tests {
         options(Path::new("x")).raft_config().unwrap();
         let bad = ConsensusOptions { election_ms: (400, 300), ..options(Path::new("x")) };
         assert!(matches!(bad.raft_config(), Err(OpenError::Options(_))));
+        let hasty = ConsensusOptions { election_ms: (500, 900), ..options(Path::new("x")) };
+        assert!(matches!(hasty.raft_config(), Err(OpenError::Options(_))));
+    }
+
+    /// Who agreed to an election must be able to vote in it, at any heartbeat.
+    #[test]
+    fn the_lease_ends_before_a_voter_agrees() {
+        for heartbeat_ms in [10, 30, 200, 500, 10_000] {
+            let silence = heartbeat_ms * 2;
+            let options = ConsensusOptions { heartbeat_ms, election_ms: (silence, silence + 1), ..options(Path::new("x")) };
+            let config = options.raft_config().unwrap();
+            assert!(config.election_timeout_max < options.rules().agree_ms, "{heartbeat_ms}");
+            assert!(!config.enable_elect);
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! Owns: gathering of requests into batches on the leader, forwarding on the others, retries.
 //! Not: exactly-once itself (the request table of [`crate::apply`]).
 //! Holds: (1) every try of one call has the same request id, so that a lost answer costs nothing but time;
-//! (2) a batch is at most [`REQUEST_BYTES_MAX`] of requests; (3) a call ends within [`DEADLINE`].
+//! (2) a batch is at most [`REQUEST_BYTES_MAX`] of requests; (3) a call ends within [`DEADLINE`]; (4) nothing waits for a
+//! leader of which it is known that it leads no more.
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
@@ -19,6 +20,7 @@ use super::{
     Core,
     transport::PeerCall,
     types::{Batch, Raft},
+    watch_leader::deposed,
     wire::{self, ANSWER_BYTES_MAX, Answer},
     world::{Stamp, World},
 };
@@ -36,6 +38,9 @@ const BATCH_DEADLINE: Duration = Duration::from_secs(4);
 const BATCHES_MAX: usize = 8;
 const BATCH_REQUESTS_MAX: usize = 256;
 const WAITING_MAX: usize = 4096;
+/// Between two tries. The longest is cut short when another leader comes to be known.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX_MS: u64 = 200;
 
 /// A request that waits for its outcome.
 pub(crate) struct Proposal {
@@ -96,17 +101,24 @@ async fn write(raft: &Raft, batch: Vec<Proposal>, now_ms: u64) {
         requests.push(Request { now_ms, ..proposal.request });
         waiters.push(proposal.answer);
     }
-    let problem = match timeout(BATCH_DEADLINE, raft.client_write(Batch { requests })).await {
-        Ok(Ok(written)) => {
+    let written = tokio::select! {
+        biased;
+        written = timeout(BATCH_DEADLINE, raft.client_write(Batch { requests })) => Ok(written),
+        // Whether it happens is then up to the next leader, which is asked with the same ids.
+        leader = deposed(raft.server_metrics()) => Err(leader),
+    };
+    let problem = match written {
+        Ok(Ok(Ok(written))) => {
             for (waiter, outcome) in waiters.into_iter().zip(written.data) {
                 let _ = waiter.send(Answer::Done(outcome));
             }
             return;
         }
-        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => Answer::NotLeader(to.leader_id),
-        Ok(Err(RaftError::APIError(e))) => Answer::Stopped(e.to_string()),
-        Ok(Err(RaftError::Fatal(e))) => Answer::Stopped(e.to_string()),
-        Err(_) => Answer::NoQuorum,
+        Ok(Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))))) => Answer::NotLeader(to.leader_id),
+        Ok(Ok(Err(RaftError::APIError(e)))) => Answer::Stopped(e.to_string()),
+        Ok(Ok(Err(RaftError::Fatal(e)))) => Answer::Stopped(e.to_string()),
+        Ok(Err(_)) => Answer::NoQuorum,
+        Err(leader) => Answer::NotLeader(leader),
     };
     for waiter in waiters {
         let _ = waiter.send(problem.clone());
@@ -168,11 +180,14 @@ impl Core {
             if left.is_zero() {
                 return Err(MetadataError::NoQuorum);
             }
-            let leader = hint.take().or_else(|| leaders.borrow_and_update().current_leader);
+            let known = leaders.borrow_and_update().current_leader;
+            let leader = hint.take().or(known);
             let wait = left.min(BATCH_DEADLINE + Duration::from_secs(1));
             let answer = match leader {
-                Some(leader) if leader == me => self.propose_here(request.clone(), wait).await,
-                Some(leader) => self.propose_there(leader, &request, wait).await,
+                Some(leader) if leader == me => {
+                    self.while_it_leads(&mut leaders, known, me, self.propose_here(request.clone(), wait)).await
+                }
+                Some(leader) => self.while_it_leads(&mut leaders, known, leader, self.propose_there(leader, &request, wait)).await,
                 None => Answer::NotLeader(None),
             };
             match answer {
@@ -183,9 +198,11 @@ impl Core {
                 Answer::NotLeader(Some(other)) if Some(other) != leader => hint = Some(other),
                 Answer::NotLeader(_) | Answer::NoQuorum | Answer::Stopped(_) => {}
             }
-            let pause = Duration::from_millis(pause_ms + self.world.jitter(pause_ms));
-            self.leader_or_pause(&mut leaders, pause.min(deadline.saturating_duration_since(Instant::now()))).await;
-            pause_ms = (pause_ms * 2).min(500);
+            // Who was named is asked at once; the shortest pause keeps two that name each other from a busy loop.
+            let pause = if hint.is_some() { Duration::ZERO } else { Duration::from_millis(pause_ms + self.world.jitter(pause_ms)) };
+            let pause = pause.max(PAUSE_MIN).min(deadline.saturating_duration_since(Instant::now()));
+            self.leader_or_pause(&mut leaders, leader, pause).await;
+            pause_ms = (pause_ms * 2).min(PAUSE_MAX_MS);
         }
     }
 }

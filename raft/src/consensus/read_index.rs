@@ -56,12 +56,13 @@ impl Core {
         let mut leaders = self.raft.server_metrics();
         loop {
             self.running()?;
-            let leader = leaders.borrow_and_update().current_leader;
-            let answer = match leader {
+            let known = leaders.borrow_and_update().current_leader;
+            let answer = match known {
                 Some(leader) if leader == self.options.node.0 => {
-                    self.leader_reads.join().await.unwrap_or(Answer::Stopped("this node is stopping".into()))
+                    let round = async { self.leader_reads.join().await.unwrap_or(Answer::Stopped("this node is stopping".into())) };
+                    self.while_it_leads(&mut leaders, known, leader, round).await
                 }
-                Some(leader) => self.ask_leader(leader).await,
+                Some(leader) => self.while_it_leads(&mut leaders, known, leader, self.ask_leader(leader)).await,
                 None => Answer::NotLeader(None),
             };
             if let Answer::Done(index) = answer {
@@ -71,7 +72,7 @@ impl Core {
             if left.is_zero() {
                 return Err(MetadataError::NoQuorum);
             }
-            self.leader_or_pause(&mut leaders, Duration::from_millis(100).min(left)).await;
+            self.leader_or_pause(&mut leaders, known, Duration::from_millis(100).min(left)).await;
         }
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kluis_chunkstore::ids::NodeId;
 use openraft::{
     Snapshot, Vote,
-    raft::{AppendEntriesRequest, SnapshotResponse, VoteRequest},
+    raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -46,7 +46,15 @@ impl Core {
             PeerCall::AppendEntries => {
                 let request: AppendEntriesRequest<TypeConfig> = wire::decode(&body, APPEND_BYTES_MAX)?;
                 speaks_for_itself(from, &request.vote)?;
+                // A leader that was replaced is no sign of one. Noted before and after: the log may be slow, and who
+                // says meanwhile that it hears nothing would then not vote.
+                if request.vote >= self.raft.server_metrics().borrow().vote {
+                    self.signs.note();
+                }
                 let answer = self.raft.append_entries(request).await.map_err(|e| e.to_string())?;
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.signs.note();
+                }
                 self.heard.note(from.0);
                 wire::encode(&answer)
             }
@@ -63,6 +71,10 @@ impl Core {
             PeerCall::ReadIndex => {
                 wire::decode::<()>(&body, SMALL_BYTES_MAX)?;
                 self.serve_read_index().await
+            }
+            PeerCall::Sight => {
+                wire::decode::<()>(&body, SMALL_BYTES_MAX)?;
+                self.serve_sight()
             }
         }
     }

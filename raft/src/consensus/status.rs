@@ -56,7 +56,7 @@ pub struct ConsensusStatus {
     pub lag: BTreeMap<NodeId, u64>,
     /// Last entry in the latest snapshot.
     pub snapshot: Option<u64>,
-    /// Whether a majority was heard within two election timeouts (leader), or the leader was (others).
+    /// Whether a majority was heard lately, within 16 heartbeats (leader), or the leader was (others).
     pub quorum_ok: bool,
     /// Why the replica stopped, if it did.
     pub stopped: Option<String>,
@@ -73,6 +73,10 @@ pub struct ConsensusCounters {
     pub commits_failed: AtomicU64,
     /// Changes of leader that this node saw.
     pub leader_changes: AtomicU64,
+    /// Rounds in which this node, hearing no leader, asked the others whether they do.
+    pub leader_polls: AtomicU64,
+    /// Elections for which this node stood.
+    pub elections: AtomicU64,
     /// Syncs of the log.
     pub log_syncs: AtomicU64,
     /// Entries written to the log.

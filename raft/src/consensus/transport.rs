@@ -23,6 +23,8 @@ pub enum PeerCall {
     Propose,
     /// Another node asks the leader how far a linearizable read must see.
     ReadIndex,
+    /// Another node asks whether this one leads or hears the leader.
+    Sight,
 }
 
 /// Why a peer gave no answer.
