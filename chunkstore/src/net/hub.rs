@@ -536,7 +536,7 @@ mod tests {
     fn bulk_leaves_streams_and_window_for_metadata() {
         let shards = u32::try_from(server::BULK_ANSWERS_MAX).unwrap() * 256 * 1024;
         assert!(BULK_BYTES_MAX + shards < endpoint::CONNECTION_WINDOW_BYTES);
-        assert!(BULK_BYTES_MAX / BULK_BYTES_MIN + 32 <= endpoint::STREAMS_MAX);
+        const { assert!(BULK_BYTES_MAX / BULK_BYTES_MIN + 32 <= endpoint::STREAMS_MAX) };
         assert_eq!((weight(0), weight(1 << 20), weight(1 << 30)), (BULK_BYTES_MIN, 1 << 20, BULK_BYTES_MAX));
     }
 }

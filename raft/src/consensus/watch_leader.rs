@@ -210,11 +210,11 @@ impl Core {
             (0, _) => self.ask_all(seen, silence).await,
             // Nobody leads: nothing to ask before the time has come.
             (left, None) => left,
-            (left, Some(leader)) => self.ask_leader(leader, seen.term(), left, silence).await,
+            (left, Some(leader)) => self.ask_whether_it_leads(leader, seen.term(), left, silence).await,
         }
     }
 
-    async fn ask_leader(&self, leader: u64, term: u64, left_ms: u64, silence: &mut Silence) -> u64 {
+    async fn ask_whether_it_leads(&self, leader: u64, term: u64, left_ms: u64, silence: &mut Silence) -> u64 {
         tokio::select! {
             answer = self.ask_sight(leader, Duration::from_millis(left_ms)) => match answer {
                 Ok(sight) if sight.leads && sight.term >= term => {

@@ -174,7 +174,7 @@ impl Group {
 
     async fn add(&mut self, id: u64, rng: &mut Rng) {
         let mut own = rng.fork(&format!("machine {id}"));
-        let (files, databases) = (SimFiles::new(own.fork("disks")), SimDatabases::new(own.fork("databases")));
+        let (files, databases) = (SimFiles::new(own.fork("disks"), Arc::default()), SimDatabases::new(own.fork("databases")));
         Consensus::create(&databases, &self.options(id)).expect("a database");
         let calls = FaultyFiles::new(Arc::new(files.clone()));
         self.machines.insert(id, Machine { files, calls, databases, rng: own, node: None });
