@@ -28,7 +28,7 @@ use kluis_chunkstore::{
     env::Env,
     ids::{ChunkId, DiskId, NodeId, ShardKey},
     net::{Hub, NetError},
-    placement::{Avoid, Placer},
+    placement::{Avoid, Placement, Placer},
     plan::{
         read::{Candidate, ReadPlan, Step},
         write::{Verdict, WritePlan},
@@ -66,6 +66,10 @@ pub struct DataPathOptions {
 }
 
 type PlacerKey = (u64, Code, Avoid);
+
+/// Chunks above this many bytes are coded and decoded on a thread for blocking work: it takes long enough to hold
+/// up other tasks of this thread.
+const CODE_HERE_BYTES: usize = 64 * 1024;
 
 /// The data path of one node.
 pub struct DataPath {
@@ -183,22 +187,40 @@ impl DataPath {
         }
     }
 
+    /// Makes the shards of a placement that were not made for an earlier one.
+    async fn make_shards(
+        &self,
+        codec: &Erasure,
+        sealed: &Bytes,
+        placement: &Placement,
+        shards: &mut BTreeMap<u8, Bytes>,
+    ) -> Result<(), BytesError> {
+        let rows: Vec<u8> = placement.iter().map(|(row, _)| row).filter(|row| !shards.contains_key(row)).collect();
+        let made = if sealed.len() > CODE_HERE_BYTES {
+            let (codec, sealed, rows) = (codec.clone(), sealed.clone(), rows.clone());
+            let made = self.env().run_blocking(move || codec.encode(&sealed, &rows)).await;
+            made.map_err(|e| BytesError::Unavailable(e.to_string()))?
+        } else {
+            codec.encode(sealed, &rows)
+        };
+        shards.extend(rows.into_iter().zip(made));
+        Ok(())
+    }
+
     /// One attempt to store a chunk under one layout.
     async fn attempt(
         self: &Arc<Self>,
         chunk: ChunkId,
         code: Code,
-        shards: &[Bytes],
-        topology: &Arc<Topology>,
-        layout: &BlobLayout,
+        shards: &BTreeMap<u8, Bytes>,
+        topology: &Topology,
+        placement: &Placement,
     ) -> Attempt {
-        let Some(placer) = self.placer(layout, code) else { return Attempt::nothing(code) };
-        let placement = placer.place(chunk);
         let (report, mut reports) = mpsc::unbounded_channel();
         let mut placed = Vec::with_capacity(code.n());
         let mut waiting: BTreeMap<u8, NodeId> = BTreeMap::new();
         for (shard, disk) in placement.iter() {
-            let (Some(node), Some(body)) = (topology.node_of(disk), shards.get(usize::from(shard)).cloned()) else { continue };
+            let (Some(node), Some(body)) = (topology.node_of(disk), shards.get(&shard).cloned()) else { continue };
             let Some(site) = topology.site_of(node) else { continue };
             placed.push((shard, site.clone()));
             waiting.insert(shard, node);
@@ -282,14 +304,7 @@ impl DataPath {
     pub async fn put(self: &Arc<Self>, put: PutChunk) -> Result<ChunkReceipt, BytesError> {
         let PutChunk { chunk, code, sealed, strict, known } = put;
         let codec = Erasure::of(code).map_err(|e| BytesError::Unavailable(e.to_string()))?;
-        let shards = if sealed.len() > 64 * 1024 {
-            // Coding a large chunk takes long enough to hold up other tasks of this thread.
-            let work = sealed.clone();
-            let coded = self.peers.env().run_blocking(move || codec.encode(&work)).await;
-            coded.map_err(|e| BytesError::Unavailable(e.to_string()))?
-        } else {
-            codec.encode(&sealed)
-        };
+        let mut shards = BTreeMap::new();
         let deadline = Instant::now() + self.options.chunk_deadline;
         let mut tried: BTreeSet<Avoid> = BTreeSet::new();
         let mut best: Option<(BlobLayout, usize)> = None;
@@ -300,7 +315,14 @@ impl DataPath {
             let layout = BlobLayout { topology: topology.version(), avoid: settle_on(&topology, now, &known, &tried) };
             let fresh = tried.insert(layout.avoid.clone());
             if fresh {
-                let attempt = self.attempt(chunk, code, &shards, &topology, &layout).await;
+                let attempt = match self.placer(&layout, code) {
+                    Some(placer) => {
+                        let placement = placer.place(chunk);
+                        self.make_shards(&codec, &sealed, &placement, &mut shards).await?;
+                        self.attempt(chunk, code, &shards, &topology, &placement).await
+                    }
+                    None => Attempt::nothing(code),
+                };
                 full = full.max(attempt.full);
                 let synced = attempt.plan.synced_count();
                 match attempt.plan.verdict() {
@@ -508,10 +530,13 @@ impl DocumentBytes for ClusterBytes {
     async fn fetch_chunk(&self, chunk: ChunkId, code: Code, layouts: &[BlobLayout], sealed_len: usize) -> Result<Bytes, BytesError> {
         let shards = self.0.fetch_shards(chunk, code, layouts, sealed_len).await?;
         let codec = Erasure::of(code).map_err(|e| BytesError::Unavailable(e.to_string()))?;
-        if shards.iter().any(|(shard, _)| usize::from(*shard) >= code.k()) {
-            self.0.env().probe.reached("read.decoded_from_parity");
-        }
-        codec.decode(&shards, sealed_len).map_err(|e| BytesError::Unavailable(e.to_string()))
+        let decoded = if sealed_len > CODE_HERE_BYTES {
+            let decoded = self.0.env().run_blocking(move || codec.decode(&shards, sealed_len)).await;
+            decoded.map_err(|e| BytesError::Unavailable(e.to_string()))?
+        } else {
+            codec.decode(&shards, sealed_len)
+        };
+        decoded.map_err(|e| BytesError::Unavailable(e.to_string()))
     }
 
     async fn report_suspect(&self, blob: &Blob, index: u32) {
