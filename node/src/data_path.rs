@@ -1,7 +1,7 @@
 //! The way of a chunk to the disks and back. READ THIS FIRST.
 //!
-//! Up: topology and what to avoid -> placement -> the rows that it names -> QUIC (or the own disk) -> acknowledgements, counted
-//! by [`WritePlan`] until the write rule holds; the rest is given a short moment and then goes on in the
+//! Up: topology and what to avoid -> placement -> the rows that it names -> QUIC (or the own disk) ->
+//! acknowledgements, counted by [`WritePlan`] until the write rule holds; the rest is given a short moment and then goes on in the
 //! background. When the rule cannot hold any more (a site went silent), what failed is avoided and the
 //! chunk is placed anew; shards that lie right already are acknowledged without a second write.
 //! Down: every place where the shards may lie, nearest first -> [`ReadPlan`] asks for k, one more when they
