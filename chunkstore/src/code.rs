@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Sites that every cluster spans; the caps are computed for it.
 pub const SITES: usize = 3;
 
-/// `k` data shards and `m` parity shards: any `k` of the `k + m` give the chunk back.
+/// `k + m` shards of a chunk, any `k` of which give it back; `m` may be lost. Each has `1 / k` of the chunk's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Code {
     k: u8,
@@ -24,20 +24,23 @@ pub enum BadCode {
     /// The text is not of the form `K+M`.
     #[error("a code is written K+M, as in 4+5")]
     Form,
-    /// Zero data or parity shards, or more than 32 in all.
-    #[error("a code has at least one data and one parity shard, and at most 32 in all")]
+    /// No shard that is needed or none that may be lost, or more than 32 in all.
+    #[error("a code K+M needs K and M of at least 1, and at most 32 in all")]
     Size,
     /// The loss of a site would lose documents.
     #[error("code {k}+{m} does not outlive the loss of one of three sites: it needs m >= (k + m) / 3, rounded up")]
     SiteLoss {
-        /// Data shards.
+        /// Shards that are needed.
         k: u8,
-        /// Parity shards.
+        /// Shards that may be lost.
         m: u8,
     },
 }
 
 impl Code {
+    /// Shards that can be told apart: the rows of a Reed-Solomon code over GF(2^8). A chunk has `n` of them, any
+    /// `n`; the number of a shard is its row, so every `u8` is one (DECISIONS 0021).
+    pub const ROWS: usize = 256;
     /// Documents up to 16 KiB: five whole copies, 2 + 2 + 1 over the sites.
     pub const SMALL: Self = Self { k: 1, m: 4 };
     /// The default: nine shards, three a site, 2.25 bytes stored per byte.
@@ -47,7 +50,7 @@ impl Code {
     /// Outlives two whole sites: 3.0 bytes stored per byte.
     pub const VAST: Self = Self { k: 4, m: 8 };
 
-    /// A code of `k` data and `m` parity shards.
+    /// A code of `k + m` shards, `k` of which are needed.
     ///
     /// # Errors
     /// [`BadCode`] when a shard count is out of range or one site's loss could lose a chunk.
@@ -62,12 +65,12 @@ impl Code {
         Ok(code)
     }
 
-    /// Data shards: as many of any kind are needed to read.
+    /// Shards that are needed to read, whichever they are.
     pub fn k(self) -> usize {
         usize::from(self.k)
     }
 
-    /// Parity shards: as many may be lost.
+    /// Shards that may be lost.
     pub fn m(self) -> usize {
         usize::from(self.m)
     }
@@ -93,7 +96,7 @@ impl Code {
         (self.k() + 2).min(self.n())
     }
 
-    /// Bytes of each shard for a chunk of `chunk_len` sealed bytes (the last data shard is padded).
+    /// Bytes of each shard for a chunk of `chunk_len` sealed bytes (the last part is padded).
     pub fn shard_len(self, chunk_len: usize) -> usize {
         chunk_len.div_ceil(self.k())
     }

@@ -240,7 +240,7 @@ impl fmt::Display for ChunkId {
 pub struct ShardKey {
     /// The chunk that the shard belongs to.
     pub chunk: ChunkId,
-    /// Number of the shard, below `k + m` of the blob's code; data shards come first.
+    /// Number of the shard: its row of the blob's code ([`crate::code::Code::ROWS`]).
     pub shard: u8,
 }
 

@@ -1,7 +1,7 @@
 //! The way of a chunk to the disks and back. READ THIS FIRST.
 //!
-//! Up: topology and what to avoid -> placement -> shards -> QUIC (or the own disk) -> acknowledgements, counted
-//! by [`WritePlan`] until the write rule holds; the rest is given a short moment and then goes on in the
+//! Up: topology and what to avoid -> placement -> the rows that it names -> QUIC (or the own disk) ->
+//! acknowledgements, counted by [`WritePlan`] until the write rule holds; the rest is given a short moment and then goes on in the
 //! background. When the rule cannot hold any more (a site went silent), what failed is avoided and the
 //! chunk is placed anew; shards that lie right already are acknowledged without a second write.
 //! Down: every place where the shards may lie, nearest first -> [`ReadPlan`] asks for k, one more when they
@@ -28,7 +28,7 @@ use kluis_chunkstore::{
     env::Env,
     ids::{ChunkId, DiskId, NodeId, ShardKey},
     net::{Hub, NetError, Pulse},
-    placement::{Avoid, Placer},
+    placement::{Avoid, Placement, Placer},
     plan::{
         read::{Candidate, ReadPlan, Step},
         write::{Verdict, WritePlan},
@@ -71,6 +71,10 @@ pub struct DataPathOptions {
 }
 
 type PlacerKey = (u64, Code, Avoid);
+
+/// Chunks above this many bytes are coded and decoded on a thread for blocking work: it takes long enough to hold
+/// up other tasks of this thread.
+const CODE_HERE_BYTES: usize = 64 * 1024;
 
 /// The data path of one node.
 pub struct DataPath {
@@ -193,24 +197,42 @@ impl DataPath {
         }
     }
 
+    /// Makes the shards of a placement that were not made for an earlier one.
+    async fn make_shards(
+        &self,
+        codec: &Erasure,
+        sealed: &Bytes,
+        placement: &Placement,
+        shards: &mut BTreeMap<u8, Bytes>,
+    ) -> Result<(), BytesError> {
+        let rows: Vec<u8> = placement.iter().map(|(row, _)| row).filter(|row| !shards.contains_key(row)).collect();
+        let made = if sealed.len() > CODE_HERE_BYTES {
+            let (codec, sealed, rows) = (codec.clone(), sealed.clone(), rows.clone());
+            let made = self.env().run_blocking(move || codec.encode(&sealed, &rows)).await;
+            made.map_err(|e| BytesError::Unavailable(e.to_string()))?
+        } else {
+            codec.encode(sealed, &rows)
+        };
+        shards.extend(rows.into_iter().zip(made));
+        Ok(())
+    }
+
     /// One attempt to store a chunk under one layout.
     async fn attempt(
         self: &Arc<Self>,
         chunk: ChunkId,
         code: Code,
-        shards: &[Bytes],
-        topology: &Arc<Topology>,
-        layout: &BlobLayout,
+        shards: &BTreeMap<u8, Bytes>,
+        topology: &Topology,
+        placement: &Placement,
     ) -> Attempt {
-        let Some(placer) = self.placer(layout, code) else { return Attempt::nothing(code) };
-        let placement = placer.place(chunk);
         let (report, mut reports) = mpsc::unbounded_channel();
         let mut placed = Vec::with_capacity(code.n());
         let mut waiting: BTreeMap<u8, NodeId> = BTreeMap::new();
         let asked: BTreeSet<NodeId> = placement.iter().filter_map(|(_, disk)| topology.node_of(disk)).collect();
         let pulses = self.pulses(&asked);
         for (shard, disk) in placement.iter() {
-            let (Some(node), Some(body)) = (topology.node_of(disk), shards.get(usize::from(shard)).cloned()) else { continue };
+            let (Some(node), Some(body)) = (topology.node_of(disk), shards.get(&shard).cloned()) else { continue };
             let Some(site) = topology.site_of(node) else { continue };
             placed.push((shard, site.clone()));
             waiting.insert(shard, node);
@@ -300,14 +322,7 @@ impl DataPath {
     pub async fn put(self: &Arc<Self>, put: PutChunk) -> Result<ChunkReceipt, BytesError> {
         let PutChunk { chunk, code, sealed, strict, known } = put;
         let codec = Erasure::of(code).map_err(|e| BytesError::Unavailable(e.to_string()))?;
-        let shards = if sealed.len() > 64 * 1024 {
-            // Coding a large chunk takes long enough to hold up other tasks of this thread.
-            let work = sealed.clone();
-            let coded = self.peers.env().run_blocking(move || codec.encode(&work)).await;
-            coded.map_err(|e| BytesError::Unavailable(e.to_string()))?
-        } else {
-            codec.encode(&sealed)
-        };
+        let mut shards = BTreeMap::new();
         let deadline = Instant::now() + self.options.chunk_deadline;
         let mut tried: BTreeSet<Avoid> = BTreeSet::new();
         let mut best: Option<(BlobLayout, usize)> = None;
@@ -318,7 +333,14 @@ impl DataPath {
             let layout = BlobLayout { topology: topology.version(), avoid: settle_on(&topology, now, &known, &tried) };
             let fresh = tried.insert(layout.avoid.clone());
             if fresh {
-                let attempt = self.attempt(chunk, code, &shards, &topology, &layout).await;
+                let attempt = match self.placer(&layout, code) {
+                    Some(placer) => {
+                        let placement = placer.place(chunk);
+                        self.make_shards(&codec, &sealed, &placement, &mut shards).await?;
+                        self.attempt(chunk, code, &shards, &topology, &placement).await
+                    }
+                    None => Attempt::nothing(code),
+                };
                 full = full.max(attempt.full);
                 let synced = attempt.plan.synced_count();
                 match attempt.plan.verdict() {
@@ -537,10 +559,13 @@ impl DocumentBytes for ClusterBytes {
     async fn fetch_chunk(&self, chunk: ChunkId, code: Code, layouts: &[BlobLayout], sealed_len: usize) -> Result<Bytes, BytesError> {
         let shards = self.0.fetch_shards(chunk, code, layouts, sealed_len).await?;
         let codec = Erasure::of(code).map_err(|e| BytesError::Unavailable(e.to_string()))?;
-        if shards.iter().any(|(shard, _)| usize::from(*shard) >= code.k()) {
-            self.0.env().probe.reached("read.decoded_from_parity");
-        }
-        codec.decode(&shards, sealed_len).map_err(|e| BytesError::Unavailable(e.to_string()))
+        let decoded = if sealed_len > CODE_HERE_BYTES {
+            let decoded = self.0.env().run_blocking(move || codec.decode(&shards, sealed_len)).await;
+            decoded.map_err(|e| BytesError::Unavailable(e.to_string()))?
+        } else {
+            codec.decode(&shards, sealed_len)
+        };
+        decoded.map_err(|e| BytesError::Unavailable(e.to_string()))
     }
 
     async fn report_suspect(&self, blob: &Blob, index: u32) {

@@ -1,4 +1,4 @@
-//! Placement: which disk holds which shard of a chunk, as a pure function.
+//! Placement: which disks hold shards of a chunk, and which row of the code each holds, as a pure function.
 //!
 //! Weighted rendezvous in three steps, so that each cap is kept exactly: how many shards each site
 //! takes, which of its nodes take them, which of the node's disks. Each step draws with inclusion
@@ -7,9 +7,13 @@
 //! with probability proportional to size", J. Statist. Plann. Inference 62, 1997), for taking the several
 //! lowest of the former gives heavy nodes up to a fifth less than their share.
 //!
+//! A shard's number is a row of the code ([`Code::ROWS`]), of which there are many more than shards. Each place
+//! of a node has its own by id or hash, whoever else takes part, so those who stay keep theirs when one is
+//! exchanged; a row is given up only to a place that comes earlier and began with the same.
+//!
 //! Owns: the function and what it avoids. Not: what is up ([`Avoid`] is an argument), nor any I/O.
-//! Holds: (1) no two shards of a chunk share a disk; (2) no site holds more than its cap; (3) shards are
-//! spread over nodes before disks; (4) the result depends on nothing but the arguments: arithmetic is
+//! Holds: (1) no two shards of a chunk share a disk or a row; (2) no site holds more than its cap; (3) shards
+//! are spread over nodes before disks; (4) the result depends on nothing but the arguments: arithmetic is
 //! IEEE 754 addition, multiplication, division and comparison, equal on every machine.
 
 use std::collections::BTreeSet;
@@ -64,21 +68,21 @@ impl Avoid {
     }
 }
 
-/// Where the shards of one chunk go: shard number to disk. `None` where no disk was left for it.
+/// Where the shards of one chunk go: row of the code and disk, ascending by row. Fewer than `n` where disks ran out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
-    disks: Vec<Option<DiskId>>,
+    shards: Vec<(u8, DiskId)>,
 }
 
 impl Placement {
     /// The disk of a shard.
     pub fn disk(&self, shard: u8) -> Option<DiskId> {
-        self.disks.get(usize::from(shard)).copied().flatten()
+        self.iter().find(|(s, _)| *s == shard).map(|(_, d)| d)
     }
 
-    /// All shards that have a disk.
+    /// All shards, ascending by row.
     pub fn iter(&self) -> impl Iterator<Item = (u8, DiskId)> + '_ {
-        (0u8..).zip(&self.disks).filter_map(|(shard, disk)| disk.map(|d| (shard, d)))
+        self.shards.iter().copied()
     }
 
     /// The shard that a disk holds, if any.
@@ -86,9 +90,9 @@ impl Placement {
         self.iter().find(|(_, d)| *d == disk).map(|(s, _)| s)
     }
 
-    /// Number of shards that have a disk.
+    /// Number of shards.
     pub fn placed(&self) -> usize {
-        self.disks.iter().flatten().count()
+        self.shards.len()
     }
 }
 
@@ -161,33 +165,13 @@ impl Placer {
             })
             .collect();
         let counts = draw(&sites, self.code.n());
-        let placed: usize = counts.iter().sum();
-
-        // Deal the shard numbers to the sites in turn, so that data and parity shards mix in each.
-        let mut ring: Vec<usize> = (0..sites.len()).collect();
-        ring.sort_by_key(|&i| sites.get(i).map(|s| mix(mix(base, s.item.hash), SEED_DEAL)));
-        let mut slots: Vec<Vec<u8>> = vec![Vec::new(); sites.len()];
-        let mut next = 0u8;
-        while usize::from(next) < placed {
-            for &i in &ring {
-                if let (Some(slot), Some(&count)) = (slots.get_mut(i), counts.get(i))
-                    && slot.len() < count
-                {
-                    slot.push(next);
-                    next += 1;
-                }
-            }
+        let taken: Vec<Taken> = sites.iter().zip(counts).flat_map(|(site, count)| choose_disks(site.item, base, count)).collect();
+        let mut shards = Vec::with_capacity(self.code.n());
+        for (taken, rows) in taken.iter().zip(deal_rows(base, &taken)) {
+            shards.extend(match_rows(base, &rows, &taken.disks));
         }
-
-        let mut disks = vec![None; self.code.n()];
-        for (site, slots) in sites.iter().zip(&slots) {
-            for (disk, shard) in choose_disks(site.item, base, slots) {
-                if let Some(entry) = disks.get_mut(usize::from(shard)) {
-                    *entry = Some(disk);
-                }
-            }
-        }
-        Placement { disks }
+        shards.sort_unstable();
+        Placement { shards }
     }
 }
 
@@ -198,9 +182,9 @@ pub fn place(topology: &Topology, chunk: ChunkId, code: Code, avoid: &Avoid) -> 
 
 const SEED_CHUNK: u64 = 0x6b6c_7569_7300_0001;
 const SEED_SITE: u64 = 0x6b6c_7569_7300_0002;
-const SEED_DEAL: u64 = 0x6b6c_7569_7300_0003;
+const SEED_ROW: u64 = 0x6b6c_7569_7300_0003;
 const SEED_DISK: u64 = 0x6b6c_7569_7300_0005;
-const SEED_SLOT: u64 = 0x6b6c_7569_7300_0006;
+const SEED_MATCH: u64 = 0x6b6c_7569_7300_0006;
 
 fn chunk_hash(chunk: ChunkId) -> u64 {
     let mut bytes = [0; 20];
@@ -324,9 +308,14 @@ fn exponential(x: f64) -> f64 {
     sum * f64::from_bits((1023 + k) << 52)
 }
 
-/// `slots.len()` disks of a site, spread over its nodes, each with its shard number.
-fn choose_disks(site: &PlacerSite, base: u64, slots: &[u8]) -> Vec<(DiskId, u8)> {
-    let count = slots.len();
+/// The disks of one node that take a shard each.
+struct Taken {
+    node: NodeId,
+    disks: Vec<DiskId>,
+}
+
+/// `count` disks of a site, spread over its nodes.
+fn choose_disks(site: &PlacerSite, base: u64, count: usize) -> Vec<Taken> {
     let mut cap = 1;
     while site.nodes.iter().map(|n| n.disks.len().min(cap)).sum::<usize>() < count {
         cap += 1;
@@ -356,46 +345,69 @@ fn choose_disks(site: &PlacerSite, base: u64, slots: &[u8]) -> Vec<(DiskId, u8)>
         })
         .collect();
     let rest = count.saturating_sub(site.nodes.iter().map(even).sum());
-    let mut places: Vec<(u64, usize)> = Vec::with_capacity(count);
-    for (i, (node, extra)) in nodes.iter().zip(draw(&nodes, rest)).enumerate() {
-        let hash = mix(mix(base, SEED_SLOT), node.item.id.0);
-        places.extend((0..even(node.item) + extra).map(|copy| (mix(hash, copy as u64), i)));
-    }
-    // Shard numbers go to nodes first, so that another disk of the same node takes over the same number.
-    let mut of_node: Vec<Vec<u8>> = vec![Vec::new(); nodes.len()];
-    for (i, slot) in match_slots(&places, slots) {
-        if let Some(slots) = of_node.get_mut(i) {
-            slots.push(slot);
-        }
-    }
-    let mut chosen = Vec::with_capacity(count);
-    for (order, slots) in orders.iter().zip(of_node) {
-        let taken: Vec<DiskId> = order.iter().take(slots.len()).map(|(_, d)| *d).collect();
-        let places: Vec<(u64, usize)> = taken.iter().enumerate().map(|(i, &d)| (disk_hash(base, SEED_SLOT, d), i)).collect();
-        chosen.extend(match_slots(&places, &slots).into_iter().filter_map(|(i, slot)| taken.get(i).map(|&d| (d, slot))));
-    }
-    chosen
+    let extra = draw(&nodes, rest);
+    nodes
+        .iter()
+        .zip(&orders)
+        .zip(extra)
+        .map(|((node, order), extra)| Taken {
+            node: node.item.id,
+            disks: order.iter().take(even(node.item) + extra).map(|&(_, disk)| disk).collect(),
+        })
+        .collect()
 }
 
 fn disk_hash(base: u64, seed: u64, disk: DiskId) -> u64 {
     xxh3_64_with_seed(&disk.to_bytes(), mix(base, seed))
 }
 
-/// Gives each place (hash and number) one slot: the pair with the lowest hash first. When one place of the
-/// set is exchanged for another, most of the others keep their slot, so little data moves.
-fn match_slots(places: &[(u64, usize)], slots: &[u8]) -> Vec<(usize, u8)> {
-    let mut pairs = Vec::with_capacity(places.len() * slots.len());
-    for (i, &(hash, _)) in places.iter().enumerate() {
-        pairs.extend(slots.iter().map(|&slot| (mix(hash, u64::from(slot)), i, slot)));
+/// Rows that follow from a node's id: the largest prime below 256.
+const ID_ROWS: u64 = 251;
+
+/// The rows of each node, as many as it has disks taken. Every place (node and how many it has before this one)
+/// has its own sequence of rows, and takes the first that no place before it in the order of hashes has. A node's
+/// first place begins with `a * id + b` modulo a prime, where `a` and `b` are hashes of the chunk: two nodes meet
+/// there only if their ids are equal modulo 251, and ids are given one by one. All other rows are hashes.
+fn deal_rows(base: u64, taken: &[Taken]) -> Vec<Vec<u8>> {
+    let seed = mix(base, SEED_ROW);
+    let (a, b) = (1 + seed % (ID_ROWS - 1), mix(seed, SEED_ROW) % ID_ROWS);
+    let mut places: Vec<(u64, usize, Option<u8>)> = Vec::new();
+    for (i, node) in taken.iter().enumerate() {
+        let hash = mix(seed, node.node.0);
+        let own = ((a * (node.node.0 % ID_ROWS) + b) % ID_ROWS) as u8;
+        places.extend((0u64..).zip(&node.disks).map(|(copy, _)| (mix(hash, copy), i, (copy == 0).then_some(own))));
     }
-    pairs.sort_unstable();
-    let mut result: Vec<(usize, u8)> = Vec::with_capacity(slots.len());
-    for (_, i, slot) in pairs {
-        if !result.iter().any(|&(j, s)| j == i || s == slot) {
-            result.push((i, slot));
+    places.sort_unstable();
+    let mut rows: Vec<Vec<u8>> = vec![Vec::new(); taken.len()];
+    let mut used = [false; Code::ROWS];
+    for (hash, i, first) in places {
+        // At most 32 of the 256 rows are used, so a free one comes after few steps.
+        let hashed = (0u64..).map(|step| mix(hash, step).to_le_bytes()[0]);
+        let free = first.into_iter().chain(hashed).find(|row| !used[usize::from(*row)]);
+        if let (Some(row), Some(of_node)) = (free, rows.get_mut(i)) {
+            used[usize::from(row)] = true;
+            of_node.push(row);
         }
     }
-    result.into_iter().filter_map(|(i, slot)| places.get(i).map(|&(_, item)| (item, slot))).collect()
+    rows
+}
+
+/// Gives each of a node's rows one of its disks: the pair with the lowest hash first. When one of several disks
+/// is exchanged for another, most of the others keep their row.
+fn match_rows(base: u64, rows: &[u8], disks: &[DiskId]) -> Vec<(u8, DiskId)> {
+    let mut pairs = Vec::with_capacity(rows.len() * disks.len());
+    for &disk in disks {
+        let hash = disk_hash(base, SEED_MATCH, disk);
+        pairs.extend(rows.iter().map(|&row| (mix(hash, u64::from(row)), row, disk)));
+    }
+    pairs.sort_unstable();
+    let mut result: Vec<(u8, DiskId)> = Vec::with_capacity(rows.len());
+    for (_, row, disk) in pairs {
+        if !result.iter().any(|&(r, d)| r == row || d == disk) {
+            result.push((row, disk));
+        }
+    }
+    result
 }
 
 #[cfg(test)]

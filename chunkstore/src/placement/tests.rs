@@ -33,9 +33,11 @@ fn chunk(i: u32) -> ChunkId {
 fn check_caps(topology: &Topology, code: Code, avoid: &Avoid, placement: &Placement) {
     let mut per_site: BTreeMap<&SiteName, usize> = BTreeMap::new();
     let mut per_node: BTreeMap<NodeId, usize> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    for (_, disk) in placement.iter() {
+    let (mut seen, mut rows) = (BTreeSet::new(), BTreeSet::new());
+    for (row, disk) in placement.iter() {
         assert!(seen.insert(disk), "a disk twice");
+        assert!(rows.insert(row), "a row twice");
+        assert_eq!((placement.disk(row), placement.shard_on(disk)), (Some(disk), Some(row)));
         let node = topology.node_of(disk).unwrap();
         let site = topology.site_of(node).unwrap();
         assert!(!avoid.disks.contains(&disk) && !avoid.nodes.contains(&node) && !avoid.sites.contains(site));
@@ -114,38 +116,104 @@ proptest! {
             prop_assert!((load / share - 1.0).abs() < 0.05, "disk {disk}: {load} of {share}");
         }
     }
+}
 
-    /// A disk added or removed moves no more than its share of all shards plus 2 %: with three nodes a site,
-    /// and in larger sites once a disk is no more than a fiftieth of the cluster. (In sites of four or five
-    /// nodes with few disks a disk is 3 to 4 % of all and moves up to twice its share: the last bound.)
+/// Shares of all shards: what lies elsewhere when the one disk that `after` has more is added (or, backwards,
+/// removed), and what that disk holds.
+fn moved_and_share(before: &[Vec<Vec<u32>>], after: &[Vec<Vec<u32>>]) -> (f64, f64) {
+    let (before, after) = (topology(1, Code::STANDARD, before), topology(2, Code::STANDARD, after));
+    let new = after.disks().iter().find(|d| before.disk(d.id).is_none()).unwrap().id;
+    let (one, two) = (Placer::new(&before, Code::STANDARD, &Avoid::nothing()), Placer::new(&after, Code::STANDARD, &Avoid::nothing()));
+    let chunks = 10_000;
+    let (mut moved, mut back, mut share) = (0u32, 0u32, 0u32);
+    for i in 0..chunks {
+        let (a, b) = (one.place(chunk(i)), two.place(chunk(i)));
+        moved += b.iter().filter(|&(row, disk)| a.disk(row) != Some(disk)).count() as u32;
+        back += a.iter().filter(|&(row, disk)| b.disk(row) != Some(disk)).count() as u32;
+        share += u32::from(b.shard_on(new).is_some());
+    }
+    assert_eq!(moved, back, "a removal moves as much as the addition");
+    let all = f64::from(chunks) * 9.0;
+    (f64::from(moved) / all, f64::from(share) / all)
+}
+
+/// Beyond its share a disk moves at most 2 % of all shards while it holds at most a twentieth of them, and at most
+/// 2.5 % otherwise. None of it is a shard that only changes its number: it is what drawing three of four to six nodes
+/// costs when the weights of all are seen against each other. A hill climb over some fifty starts among the shapes
+/// below ended between 1.4 and 2.34 %; below a twentieth it reached 1.99 %. (For one of several drawn by shared hashes
+/// the excess over a difference d is d (1 - d) / (1 + d), at most 0.172 shards of a chunk, 1.9 % of nine.)
+fn allowed(share: f64) -> f64 {
+    share + if share <= 0.05 { 0.02 } else { 0.025 }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, rng_seed: proptest::test_runner::RngSeed::Fixed(21), ..ProptestConfig::default() })]
+
+    /// Three to six nodes a site, one to four disks a node, a disk for one of the nodes or for a new one.
     #[test]
     fn a_change_moves_its_share_and_little_more(
-        (shape, few) in prop_oneof![
-            prop::collection::vec(prop::collection::vec(prop::collection::vec(2u32..=6, 2..=3), 3..=3), 3..=3).prop_map(|s| (s, false)),
-            prop::collection::vec(prop::collection::vec(prop::collection::vec(4u32..=6, 4..=6), 4..=6), 3..=3).prop_map(|s| (s, false)),
-            prop::collection::vec(prop::collection::vec(prop::collection::vec(4u32..=6, 2..=3), 4..=5), 3..=3).prop_map(|s| (s, true)),
-        ],
-        site in 0usize..3, node in any::<prop::sample::Index>(), weight in 4u32..=6,
+        before in prop::collection::vec(prop::collection::vec(prop::collection::vec(2u32..=6, 1..=4), 3..=6), 3..=3),
+        site in 0usize..3, on_new_node in any::<bool>(), node in any::<prop::sample::Index>(), weight in 2u32..=6,
     ) {
-        let before = topology(1, Code::STANDARD, &shape);
-        let mut bigger = shape.clone();
-        let node = node.index(bigger[site].len());
-        bigger[site][node].push(weight);
-        let after = topology(2, Code::STANDARD, &bigger);
-        let new = after.disks().iter().find(|d| before.disk(d.id).is_none()).unwrap().id;
-        let (one, two) = (Placer::new(&before, Code::STANDARD, &Avoid::nothing()), Placer::new(&after, Code::STANDARD, &Avoid::nothing()));
-        let chunks = 5_000;
-        let (mut moved, mut share) = (0.0, 0.0);
-        for i in 0..chunks {
-            let (a, b) = (one.place(chunk(i)), two.place(chunk(i)));
-            moved += (0..9).filter(|&s| a.disk(s) != b.disk(s)).count() as f64;
-            share += b.shard_on(new).map_or(0.0, |_| 1.0);
+        let mut after = before.clone();
+        if on_new_node {
+            after[site].push(vec![weight]);
+        } else {
+            let node = node.index(after[site].len());
+            after[site][node].push(weight);
         }
-        let all = f64::from(chunks) * 9.0;
-        // The same count serves for the removal: it is the same pair of topologies, backwards.
-        let allowed = if few { 2.0 * share } else { share };
-        prop_assert!(moved <= allowed + 0.02 * all, "moved {:.4} of all shards, the disk's share is {:.4}", moved / all, share / all);
+        let (moved, share) = moved_and_share(&before, &after);
+        prop_assert!(moved <= allowed(share), "moved {moved:.4} of all shards, the disk's share is {share:.4}: {before:?}, {after:?}");
     }
+}
+
+#[test]
+fn the_worst_changes_that_a_search_found_stay_within_the_bound() {
+    let even = vec![vec![4]; 3];
+    for (before, node) in [
+        (vec![vec![3, 6], vec![4], vec![5, 4], vec![5]], 3),
+        (vec![vec![5], vec![5, 3, 2], vec![2, 3], vec![5, 2, 3]], 2),
+        (vec![vec![4], vec![2, 6, 2], vec![2, 4, 2], vec![6], vec![2]], 3),
+        (vec![vec![6], vec![5, 3], vec![2, 6, 4], vec![6, 2], vec![2]], 1),
+    ] {
+        let mut after = before.clone();
+        after[node].push(6);
+        let (moved, share) = moved_and_share(&[before, even.clone(), even.clone()], &[after, even.clone(), even.clone()]);
+        assert!(moved <= allowed(share), "moved {moved:.4} of all shards, the disk's share is {share:.4}");
+    }
+}
+
+/// Who stays keeps its row, whoever comes or goes: with ids that differ modulo 251, always.
+#[test]
+fn no_row_changes_hands_among_nodes_that_stay() {
+    let shape = vec![vec![vec![3, 4]; 5]; 3];
+    let mut more = shape.clone();
+    more[1].push(vec![6, 6]);
+    let (before, after) = (topology(1, Code::STANDARD, &shape), topology(2, Code::STANDARD, &more));
+    let mut exchanged = 0;
+    for i in 0..2_000 {
+        let nodes = |t: &Topology| -> BTreeMap<NodeId, u8> {
+            place(t, chunk(i), Code::STANDARD, &Avoid::nothing()).iter().map(|(row, disk)| (t.node_of(disk).unwrap(), row)).collect()
+        };
+        let (a, b) = (nodes(&before), nodes(&after));
+        exchanged += usize::from(!a.keys().eq(b.keys()));
+        assert!(a.iter().all(|(node, row)| b.get(node).is_none_or(|other| other == row)), "{a:?} {b:?}");
+    }
+    assert!(exchanged > 500, "{exchanged}: the nodes hardly changed");
+}
+
+#[test]
+fn rows_are_spread_over_the_code() {
+    let t = topology(1, Code::STANDARD, &vec![vec![vec![1, 1]; 3]; 3]);
+    let mut seen = BTreeMap::new();
+    for i in 0..20_000 {
+        for (row, _) in place(&t, chunk(i), Code::STANDARD, &Avoid::nothing()).iter() {
+            *seen.entry(row).or_insert(0u32) += 1;
+        }
+    }
+    // 180,000 shards on 251 rows: 717 each, give or take five standard deviations.
+    assert_eq!(seen.len(), 251);
+    assert!(seen.values().all(|n| (580..=855).contains(n)), "{seen:?}");
 }
 
 #[test]
@@ -157,12 +225,12 @@ fn an_equal_cluster_is_even_and_the_function_is_pinned() {
     // Data written by one version of the program is found by the next: the function must never change.
     let pinned: Vec<String> = place(&t, ChunkId { blob: BlobId(42), index: 7 }, Code::STANDARD, &Avoid::nothing())
         .iter()
-        .map(|(_, d)| d.to_string()[..4].to_owned())
+        .map(|(row, disk)| format!("{row}:{}", &disk.to_string()[..4]))
         .collect();
     assert_eq!(pinned.join(" "), PINNED);
 }
 
-const PINNED: &str = "a40f 1f7a a1d3 e67f a632 3fb6 b4bc a092 9b1b";
+const PINNED: &str = "10:a40f 39:a632 97:9b1b 109:e67f 138:1f7a 150:3fb6 208:b4bc 237:a092 249:a1d3";
 
 #[test]
 fn logarithm_and_exponential_are_what_they_say() {

@@ -15,7 +15,7 @@ use crate::{
 /// A place where a shard may lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Number of the shard.
+    /// The shard: a row of the code.
     pub shard: u8,
     /// The disk.
     pub disk: DiskId,
@@ -53,16 +53,13 @@ pub struct ReadPlan {
 }
 
 impl ReadPlan {
-    /// A plan over `candidates`, nearest first; among equals, data shards first (they spare decoding).
-    /// Several places may be given for one shard (older layouts): all but the nearest come last.
+    /// A plan over `candidates`, nearest first; among equals in the order of their rows, which differs from chunk to
+    /// chunk and so spreads the requests. Several places may be given for one shard (older layouts): all but the nearest come last.
     pub fn new(code: Code, mut candidates: Vec<Candidate>) -> Self {
         candidates.sort_by_key(|c| (c.distance, c.shard, c.disk));
         let mut seen = BTreeSet::new();
         let (mut first, mut again) = (Vec::new(), Vec::new());
         for candidate in candidates {
-            if usize::from(candidate.shard) >= code.n() {
-                continue;
-            }
             if seen.insert(candidate.shard) { first.push(candidate) } else { again.push(candidate) }
         }
         first.extend(again);
@@ -155,10 +152,10 @@ mod tests {
     }
 
     #[test]
-    fn near_data_shards_come_first_and_a_failure_asks_the_next() {
-        let mut plan = ReadPlan::new(Code::STANDARD, candidates(&[(8, 0), (0, 1), (1, 1), (2, 1), (3, 2), (4, 2)]));
+    fn the_nearest_come_first_and_a_failure_asks_the_next() {
+        let mut plan = ReadPlan::new(Code::STANDARD, candidates(&[(0, 2), (1, 2), (90, 1), (255, 0), (4, 1), (30, 1)]));
         let ask: Vec<u8> = plan.start().iter().map(|&i| plan.candidate(i).unwrap().shard).collect();
-        assert_eq!(ask, [8, 0, 1, 2]);
+        assert_eq!(ask, [255, 4, 30, 90]);
         assert_eq!(plan.failed(0), Step::Ask(4));
         assert_eq!(plan.slow(), Step::Ask(5));
         assert_eq!(plan.arrived(1), Step::Wait);

@@ -135,9 +135,11 @@ mod tests {
         ] {
             let sites: Vec<usize> = spread.iter().enumerate().flat_map(|(s, &n)| vec![s; n]).collect();
             for synced in 0u32..1 << code.n() {
-                let mut plan = WritePlan::new(code, (0u8..).zip(sites.iter().map(|&s| site(s))));
-                for shard in 0..code.n() {
-                    if synced >> shard & 1 == 1 { plan.synced(shard as u8) } else { plan.failed(shard as u8) }
+                // Rows come in no order and from all over the code: 37 is odd, so none comes twice.
+                let rows: Vec<u8> = (0..code.n()).map(|i| (i * 37 + 200) as u8).collect();
+                let mut plan = WritePlan::new(code, rows.iter().copied().zip(sites.iter().map(|&s| site(s))));
+                for (i, &row) in rows.iter().enumerate() {
+                    if synced >> i & 1 == 1 { plan.synced(row) } else { plan.failed(row) }
                 }
                 let count = synced.count_ones() as usize;
                 let per_site: Vec<usize> =

@@ -169,20 +169,20 @@ fn erasure(data: &[u8]) -> bool {
     let Some((&[k, m, kept, high, low, twist], content)) = data.split_first_chunk::<6>() else { return false };
     let Ok(code) = Code::new(k % 12, m % 12) else { return false };
     let codec = Erasure::of(code).expect("every code has its matrix");
-    // What was coded comes back from any k shards.
+    // What was coded comes back from any k rows. An odd step visits every row once.
     let chunk = Bytes::copy_from_slice(content);
-    let shards = codec.encode(&chunk);
-    assert_eq!(shards.len(), code.n());
-    let numbered: Vec<(u8, Bytes)> = (0u8..).zip(shards).collect();
-    let first = usize::from(kept) % code.n();
-    let some: Vec<(u8, Bytes)> = numbered.iter().cycle().skip(first).take(code.k()).cloned().collect();
-    assert_eq!(codec.decode(&some, chunk.len()).as_deref(), Ok(&chunk[..]), "{code} from shard {first} on");
-    let wanted = twist % u8::try_from(code.n()).expect("at most 32");
-    assert_eq!(codec.rebuild(&some, wanted, chunk.len()).as_ref(), Ok(&numbered[usize::from(wanted)].1), "{code} shard {wanted}");
-    // Shards of strange numbers and a length that they do not have end in a chunk of that length or an error.
+    let rows: Vec<u8> = (0u8..).map(|i| kept.wrapping_add(i.wrapping_mul(twist | 1))).take(code.n()).collect();
+    let numbered: Vec<(u8, Bytes)> = rows.iter().copied().zip(codec.encode(&chunk, &rows)).collect();
+    assert_eq!(numbered.len(), code.n());
+    let (some, others) = numbered.split_at(code.k());
+    assert_eq!(codec.decode(some, chunk.len()).as_deref(), Ok(&chunk[..]), "{code} from rows {rows:?}");
+    for (row, shard) in others {
+        assert_eq!(codec.rebuild(some, *row, chunk.len()).as_ref(), Ok(shard), "{code} row {row} from rows {rows:?}");
+    }
+    // Shards under other numbers and a length that they do not have end in a chunk of that length or an error.
     let claimed = usize::from(u16::from_be_bytes([high, low])).wrapping_mul(usize::from(twist).pow(4));
     let strange: Vec<(u8, Bytes)> = some.iter().map(|(number, shard)| (number.wrapping_mul(twist), shard.clone())).collect();
-    for shards in [&some, &strange] {
+    for shards in [some, &strange[..]] {
         if let Ok(chunk) = codec.decode(shards, claimed) {
             assert_eq!(chunk.len(), claimed);
         }

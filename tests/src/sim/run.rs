@@ -79,7 +79,6 @@ pub const MUST_BE_REACHED: &[&str] = &[
     "fault.rot",
     "fault.slow",
     "fault.weather",
-    "read.decoded_from_parity",
     "read.hedged",
     "register.history",
     "repair.rebuilt",

@@ -50,8 +50,10 @@ impl TornDisks {
 #[async_trait]
 impl DocumentBytes for TornDisks {
     async fn put_chunk(&self, put: PutChunk) -> Result<ChunkReceipt, BytesError> {
-        let encoded = Erasure::of(put.code).unwrap().encode(&put.sealed);
-        let mut shards = (0u8..).zip(encoded).map(|(shard, bytes)| (ShardKey { chunk: put.chunk, shard }, bytes));
+        // Any n rows will do; which a cluster takes is placement's matter.
+        let rows: Vec<u8> = (0..=u8::MAX).step_by(20).take(put.code.n()).collect();
+        let encoded = Erasure::of(put.code).unwrap().encode(&put.sealed, &rows);
+        let mut shards = rows.into_iter().zip(encoded).map(|(shard, bytes)| (ShardKey { chunk: put.chunk, shard }, bytes));
         let mut stored = self.shards.lock().unwrap();
         if self.torn.load(Ordering::Relaxed) {
             stored.extend(shards.by_ref().take(2));
