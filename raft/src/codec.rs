@@ -13,8 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     model::{
-        Account, Blob, ClusterRecord, Death, DiskRecord, Document, Former, GivenRef, IdempotencyRecord, IncomingRef, JoinToken, Link, LinkRef,
-        NodeRecord, PairCount, Session, Share, Upload, Vault, Version,
+        Account, Blob, ClusterRecord, Death, DiskRecord, Document, Former, GivenRef, IdempotencyRecord, IncomingRef, JoinToken, Link,
+        LinkRef, NodeRecord, PairCount, Session, Share, Upload, Vault, Version,
     },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},

@@ -325,9 +325,8 @@ fn owner(phase: Phase, action: Action) -> Result<(), Denial> {
         (Phase::Erased, Action::History) => Ok(()),
         (Phase::Erased, _) => Err(Denial::Gone),
         (_, Action::Accept | Action::Refuse | Action::RequestAccess | Action::Copy) => forbidden(Reason::OwnDocument),
-        (_, Action::SeeExistence | Action::SeeName | Action::History | Action::Revoke | Action::Erase) | (Phase::Trashed, Action::Restore) => {
-            Ok(())
-        }
+        (_, Action::SeeExistence | Action::SeeName | Action::History | Action::Revoke | Action::Erase)
+        | (Phase::Trashed, Action::Restore) => Ok(()),
         (_, Action::Restore) => forbidden(Reason::NotTrashed),
         (Phase::Trashed, _) => forbidden(Reason::Trashed),
         (_, Action::Trash) => Ok(()),

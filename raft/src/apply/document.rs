@@ -152,14 +152,7 @@ fn restore_version(
     Ok(changed(document))
 }
 
-fn note_scan(
-    tx: &mut Transaction<'_>,
-    now: TimeMs,
-    vault: VaultId,
-    id: DocumentId,
-    number: u32,
-    scan: &Scan,
-) -> Result<Outcome, Stop> {
+fn note_scan(tx: &mut Transaction<'_>, now: TimeMs, vault: VaultId, id: DocumentId, number: u32, scan: &Scan) -> Result<Outcome, Stop> {
     if !scan.is_sound() || matches!(scan, Scan::NotAsked | Scan::Pending) {
         return Err(DocumentRefusal::NoScan.into());
     }
@@ -172,7 +165,9 @@ fn note_scan(
         document.current = version;
         let state = match (document.state, state_in_use(now, scan)) {
             // What is in the trash stays there: restoring it looks at the scan.
-            (kept @ DocumentState::Trashed { .. }, _) | (kept @ DocumentState::Quarantined { .. }, DocumentState::Quarantined { .. }) => kept,
+            (kept @ DocumentState::Trashed { .. }, _) | (kept @ DocumentState::Quarantined { .. }, DocumentState::Quarantined { .. }) => {
+                kept
+            }
             (_, state) => state,
         };
         if state == document.state {
@@ -231,13 +226,7 @@ fn release_blob(tx: &mut Transaction<'_>, id: BlobId) -> Result<(), StoreError> 
     }
 }
 
-pub(super) fn delete(
-    tx: &mut Transaction<'_>,
-    now: TimeMs,
-    vault: VaultId,
-    id: DocumentId,
-    revision: u64,
-) -> Result<Outcome, StoreError> {
+pub(super) fn delete(tx: &mut Transaction<'_>, now: TimeMs, vault: VaultId, id: DocumentId, revision: u64) -> Result<Outcome, StoreError> {
     answer(erase(tx, now, vault, id, revision))
 }
 

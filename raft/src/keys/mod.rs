@@ -18,8 +18,8 @@ use crate::model::{AccountId, DocumentId, SessionId, TimeMs, TokenHash, UploadId
 mod sharing;
 
 pub use sharing::{
-    contact, death, former, given, given_between, given_by, incoming, incoming_of, link, link_by_hash, links_of, opened, opened_of, pair, share,
-    shares_of, shares_of_vault, waiting, waiting_of,
+    contact, death, former, given, given_between, given_by, incoming, incoming_of, link, link_by_hash, links_of, opened, opened_of, pair,
+    share, shares_of, shares_of_vault, waiting, waiting_of,
 };
 
 /// The owner of records that belong to no vault.

@@ -19,8 +19,8 @@ pub use cluster::{ClusterRecord, DiskRecord, DiskState, JoinToken, NodeRecord, N
 pub use document::{Blob, BlobLayout, Document, DocumentId, Tail, Upload, UploadId, UploadTarget, Version};
 pub use runs::{Run, Runs, TooManyAttempts};
 pub use share::{
-    AccessRequest, Death, EndReason, Ended, Former, GivenRef, IncomingRef, Link, LinkHash, LinkId, LinkRef, Message, Moment, NewLink, NewShare,
-    PairCount, PasswordHash, Share, ShareId, ShareState, SharedKey,
+    AccessRequest, Death, EndReason, Ended, Former, GivenRef, IncomingRef, Link, LinkHash, LinkId, LinkRef, Message, Moment, NewLink,
+    NewShare, PairCount, PasswordHash, Share, ShareId, ShareState, SharedKey,
 };
 
 use serde::{Deserialize, Serialize};

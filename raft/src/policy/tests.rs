@@ -2,14 +2,8 @@
 
 use super::*;
 
-const RELATIONS: [Relation; 6] = [
-    Relation::Owner,
-    Relation::Recipient,
-    Relation::ReferenceOffice,
-    Relation::LinkHolder,
-    Relation::Operator,
-    Relation::Stranger,
-];
+const RELATIONS: [Relation; 6] =
+    [Relation::Owner, Relation::Recipient, Relation::ReferenceOffice, Relation::LinkHolder, Relation::Operator, Relation::Stranger];
 const PHASES: [Phase; 5] = [Phase::PendingScan, Phase::Available, Phase::Trashed, Phase::Quarantined, Phase::Erased];
 
 fn agents() -> Vec<Agent> {
@@ -115,10 +109,7 @@ fn properties_hold_over_the_whole_table() {
             let person = decide(Case { agent: Agent::Person, ..case }, action);
             match person {
                 Err(denial) => assert_eq!(answer, Err(denial), "{context}"),
-                Ok(()) => assert!(
-                    matches!(answer, Ok(()) | Err(Denial::Forbidden(Reason::OfficeRole | Reason::Scope))),
-                    "{context}"
-                ),
+                Ok(()) => assert!(matches!(answer, Ok(()) | Err(Denial::Forbidden(Reason::OfficeRole | Reason::Scope))), "{context}"),
             }
         }
     }
@@ -166,7 +157,8 @@ fn the_published_rows_stand() {
     let forbidden = |reason| Err(Denial::Forbidden(reason));
     let owner = |phase, action| decide(Case::owner(phase), action);
     let recipient = |state, phase, action| decide(Case::recipient(state, false, phase), action);
-    for action in [A::SeeName, A::Read, A::Preview, A::History, A::Change, A::AddVersion, A::Share, A::Revoke, A::Link, A::Trash, A::Erase] {
+    for action in [A::SeeName, A::Read, A::Preview, A::History, A::Change, A::AddVersion, A::Share, A::Revoke, A::Link, A::Trash, A::Erase]
+    {
         assert_eq!(owner(P::Available, action), Ok(()), "{action:?}");
     }
     assert_eq!(owner(P::Available, A::Restore), forbidden(Reason::NotTrashed));

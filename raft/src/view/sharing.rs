@@ -202,11 +202,8 @@ fn shown(found: Standing) -> Result<SharedDocument, Denial> {
         about,
     };
     let SharedKey { wrapped_key, .. } = share.key;
-    let content = decide(case, Action::Read).map(|()| SharedContent {
-        document: document.id,
-        version,
-        wrapped_key: key_fits.then_some(wrapped_key),
-    });
+    let content =
+        decide(case, Action::Read).map(|()| SharedContent { document: document.id, version, wrapped_key: key_fits.then_some(wrapped_key) });
     Ok(SharedDocument { seen, content, copy: decide(case, Action::Copy) })
 }
 
@@ -277,11 +274,7 @@ pub fn link_for_reading(
     link_with(read, hash, |link| link.revoked_ms.is_none() && link.asked.until_ms > now && link.opens.contains(&opened_ms))
 }
 
-fn link_with(
-    read: &dyn Read,
-    hash: &LinkHash,
-    is_live: impl Fn(&Link) -> bool,
-) -> Result<Result<(Link, Version), Denial>, StoreError> {
+fn link_with(read: &dyn Read, hash: &LinkHash, is_live: impl Fn(&Link) -> bool) -> Result<Result<(Link, Version), Denial>, StoreError> {
     let Some(link) = link_by_hash(read, hash)? else { return Ok(Err(Denial::NotFound)) };
     let document = codec::load::<Document>(read, &keys::document(link.vault, link.document))?;
     let version = codec::load::<Version>(read, &keys::version(link.vault, link.document, link.asked.version))?;

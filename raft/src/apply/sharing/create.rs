@@ -12,9 +12,7 @@ use crate::{
     codec,
     command::CreateShares,
     keys,
-    model::{
-        Document, DocumentId, Moment, NewShare, PairCount, Share, ShareId, ShareState, SharedKey, TimeMs, VaultId, Version,
-    },
+    model::{Document, DocumentId, Moment, NewShare, PairCount, Share, ShareId, ShareState, SharedKey, TimeMs, VaultId, Version},
     outcome::{BadTime, Outcome, SharingOutcome, SharingRefusal},
     policy::{Action, Denial},
     store::{Read, Transaction},

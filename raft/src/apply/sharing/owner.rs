@@ -9,7 +9,7 @@ use crate::{
     codec,
     command::{ChangeShare, Rewrap, Which},
     keys,
-    model::{Document, DocumentId, EndReason, Share, ShareId, SharedKey, ShareState, TimeMs, VaultId},
+    model::{Document, DocumentId, EndReason, Share, ShareId, ShareState, SharedKey, TimeMs, VaultId},
     outcome::{BadTime, Outcome, Refusal, SharingOutcome, SharingRefusal},
     policy::{Action, Denial},
     store::Transaction,
@@ -96,8 +96,7 @@ pub(super) fn veto(tx: &mut Transaction<'_>, now: TimeMs, vault: VaultId, docume
 
 /// Gateways do this by themselves, so it changes neither revision nor time.
 pub(super) fn rewrap(tx: &mut Transaction<'_>, rewrap: &Rewrap) -> Result<Outcome, Stop> {
-    let document =
-        codec::load::<Document>(tx, &keys::document(rewrap.vault, rewrap.document))?.ok_or(Refusal::DocumentUnknown)?;
+    let document = codec::load::<Document>(tx, &keys::document(rewrap.vault, rewrap.document))?.ok_or(Refusal::DocumentUnknown)?;
     let mut share = live_share(tx, rewrap.vault, rewrap.document, rewrap.share)?;
     if !rewrap.key.is_sound() || rewrap.key.revision > document.revision {
         return Err(SharingRefusal::Limit.into());

@@ -87,8 +87,7 @@ pub(super) fn copy(tx: &mut Transaction<'_>, now: TimeMs, copy: &CopyShared) -> 
     vault.documents += 1;
     tx.store(keys::vault(vault.id), &vault)?;
     retain_blob(tx, version.blob)?;
-    let provenance =
-        Provenance { owner: share.owner, document: source.id, version: version.number, share: share.id, copied_ms: now };
+    let provenance = Provenance { owner: share.owner, document: source.id, version: version.number, share: share.id, copied_ms: now };
     let document = Document {
         id: copy.document,
         vault: copy.recipient,
