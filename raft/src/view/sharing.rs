@@ -250,8 +250,8 @@ pub fn incoming(
     Ok(IncomingPage { shares, next })
 }
 
-/// A link by the hash of its token, for its gateway's password check; whether it can be opened says
-/// [`link_for_opening`].
+/// A link by the hash of its token, for the gateway's check of the password; whether it can be opened,
+/// [`link_for_opening`] says.
 pub fn link_by_hash(read: &dyn Read, hash: &LinkHash) -> Result<Option<Link>, StoreError> {
     match codec::load::<LinkRef>(read, &keys::link_by_hash(hash))? {
         Some(LinkRef { vault, document, link }) => codec::load(read, &keys::link(vault, document, link)),

@@ -1,6 +1,6 @@
 //! Commands about shares, links and the death flag.
 //!
-//! Owns: dispatch, and [`put`], the only place that writes a share: it keeps every index in step with the state.
+//! Owns: dispatch, and `put`, the only place that writes a share: it keeps every index in step with the state.
 //! Parts: [`create`] (the owner shares), [`owner`] (the owner changes and stops), [`ending`] (how shares end),
 //! [`receive`] (the recipient), [`links`], [`death`].
 //! Holds: (1) the recipient's part of the state mentions a share only while it is listed, and a while after it was;
