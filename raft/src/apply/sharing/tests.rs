@@ -1,4 +1,5 @@
-//! Shares, links, deaths and documents' states, one promise a test; random sequences are in [`random`].
+//! Shares and links, one promise a test; documents' states are in
+//! [`documents`], deaths and incapacity in [`moments`], random sequences in [`random`].
 
 use crate::{
     apply::{
@@ -20,6 +21,8 @@ use crate::{
     view::{self, sharing as shown},
 };
 
+mod documents;
+mod moments;
 mod random;
 
 const DAY: u64 = 24 * 3600 * 1000;
@@ -305,119 +308,6 @@ fn shares_set_at_upload_begin_with_the_document_or_neither_does() {
 }
 
 #[test]
-fn switching_shareable_off_ends_all_shares_and_links_at_once() {
-    let mut world = World::new(4);
-    let document = world.upload(2, 0, 10);
-    world.given(0, document, 1, 1);
-    world.share(0, document, vec![new_share(2, 2, Moment::AfterDeath), NewShare { draft: true, ..new_share(3, 3, Moment::Now) }]);
-    let link = Box::new(new_link(1, world.0.now + DAY));
-    world.sharing(SharingCommand::CreateLink { vault: vault(0), document, link });
-    assert!(matches!(
-        world.change(0, document, Some(false)),
-        Outcome::Document(DocumentOutcome::Changed { ended, .. }) if ended.iter().map(|e| e.was_listed).collect::<Vec<_>>() == [true, false, false]
-    ));
-    assert_eq!(world.reads(1, 1), Err(Denial::Gone));
-    assert_eq!(world.sharing(SharingCommand::OpenLink { hash: LinkHash([1; 32]) }), denied(Denial::Gone));
-    world.change(0, document, Some(true));
-    assert_eq!(world.reads(1, 1), Err(Denial::Gone), "what ended stays over");
-    world.sharing(SharingCommand::ConfirmDeath { account: account(0) });
-    assert_eq!((world.list(2), world.reads(2, 2)), (vec![], Err(Denial::NotFound)), "never seen, never gone");
-}
-
-#[test]
-fn the_trash_hides_counts_restores_and_erases_after_its_time() {
-    let mut world = World::new(2);
-    let document = world.upload(2, 0, 10);
-    world.given(0, document, 1, 1);
-    let revision = world.document(0, document).revision;
-    assert_eq!(
-        world.document_command(DocumentCommand::Trash { vault: vault(0), document, revision: revision + 1 }),
-        Outcome::Refused(Refusal::RevisionMismatch { actual: revision })
-    );
-    let no = |reason| Outcome::Refused(Refusal::Document(DocumentRefusal::Denied(Denial::Forbidden(reason))));
-    assert_eq!(world.restore(0, document), no(Reason::NotTrashed));
-    world.trash(0, document);
-    assert_eq!((world.reads(1, 1), world.list(1), world.used(0)), (Err(Denial::Gone), vec![], 10));
-    assert_eq!(world.trash(0, document), no(Reason::Trashed));
-    assert_eq!(world.change(0, document, None), no(Reason::Trashed));
-    assert_eq!(world.new_version(3, document, 1, Scan::NotAsked), no(Reason::Trashed));
-    world.restore(0, document);
-    assert_eq!((world.reads(1, 1), world.document(0, document).state), (Ok(1), DocumentState::Available));
-    // The entry of the first time in the trash does not end the second one early.
-    world.pass(TRASH_KEPT_MS / 2);
-    world.trash(0, document);
-    world.pass(TRASH_KEPT_MS / 2 + 100);
-    assert!(view::document(&world.0.store, vault(0), document).unwrap().is_some());
-    world.pass(TRASH_KEPT_MS / 2);
-    assert_eq!(view::document(&world.0.store, vault(0), document).unwrap(), None);
-    assert_eq!((world.used(0), world.state(0, document, 1)), (0, ShareState::Lapsed));
-    assert_eq!(world.reads(1, 1), Err(Denial::Gone));
-}
-
-#[test]
-fn an_old_version_comes_back_over_the_same_blob() {
-    let mut world = World::new(2);
-    let document = world.upload(2, 0, 10);
-    world.new_version(3, document, 20, Scan::NotAsked);
-    let back = |revision, version| DocumentCommand::RestoreVersion { vault: vault(0), document, revision, version };
-    assert_eq!(world.document_command(back(2, 9)), Outcome::Refused(Refusal::Document(DocumentRefusal::VersionUnknown)));
-    assert!(matches!(world.document_command(back(2, 1)), Outcome::Document(_)));
-    let current = world.document(0, document).current;
-    let first = view::version(&world.0.store, vault(0), document, 1).unwrap().unwrap();
-    assert_eq!((current.number, current.blob, current.sha256, world.used(0)), (3, first.blob, first.sha256, 40));
-    assert_eq!(view::blob(&world.0.store, first.blob).unwrap().unwrap().references, 2);
-    world.0.run(Command::DeleteDocument { vault: vault(0), document, revision: 3 });
-    assert_eq!((view::blob(&world.0.store, first.blob).unwrap(), world.used(0)), (None, 0));
-}
-
-#[test]
-fn a_copy_moves_no_byte_counts_for_the_recipient_and_outlives_the_share() {
-    let mut world = World::new(3);
-    let document = world.upload(2, 0, 600);
-    world.given(0, document, 1, 1);
-    let blob = world.document(0, document).current.blob;
-    assert!(matches!(world.copy(1, 1, 50), Outcome::Sharing(SharingOutcome::Copied { share, .. }) if share.copied.is_some()));
-    let copy = world.document(1, DocumentId(50));
-    assert_eq!((copy.current.blob, world.used(0), world.used(1)), (blob, 600, 600));
-    assert!(matches!(&copy.origin, Origin::Copy(from) if from.owner == vault(0) && from.document == document));
-    assert_eq!(view::blob(&world.0.store, blob).unwrap().unwrap().references, 2);
-    assert_eq!(world.copy(1, 1, 50), refused(SharingRefusal::IdTaken));
-    assert!(matches!(world.copy(1, 1, 51), Outcome::Refused(Refusal::QuotaExceeded { used_bytes: 600, .. })));
-    // The copy is the recipient's own: shared on, and there after the owner's is gone.
-    world.given(1, DocumentId(50), 2, 2);
-    world.0.run(Command::DeleteDocument { vault: vault(0), document, revision: 1 });
-    assert_eq!((world.reads(1, 1), world.reads(2, 2)), (Err(Denial::Gone), Ok(1)));
-    assert_eq!(view::blob(&world.0.store, blob).unwrap().unwrap().references, 1);
-    world.0.run(Command::DeleteDocument { vault: vault(1), document: DocumentId(50), revision: 1 });
-    assert_eq!(view::blob(&world.0.store, blob).unwrap(), None);
-}
-
-#[test]
-fn a_copy_needs_leave_acceptance_and_the_version_that_is_shown() {
-    let mut world = World::new(2);
-    let document = world.upload(2, 0, 10);
-    world.share(0, document, vec![NewShare { allow_copy: false, ..new_share(1, 1, Moment::Now) }]);
-    assert_eq!(world.copy(1, 1, 50), forbidden(Reason::AcceptFirst));
-    world.accept(1, 1);
-    assert_eq!(world.copy(1, 1, 50), forbidden(Reason::CopyNotAllowed));
-    let change = |revision| ChangeShare {
-        vault: vault(0),
-        document,
-        share: ShareId(1),
-        revision,
-        allow_copy: Some(true),
-        until_ms: None,
-        pinned: None,
-        message: None,
-    };
-    assert_eq!(world.sharing(SharingCommand::Change(change(1))), refused(SharingRefusal::RevisionMismatch { actual: 2 }));
-    assert!(matches!(world.sharing(SharingCommand::Change(change(2))), Outcome::Sharing(_)));
-    world.new_version(3, document, 10, Scan::NotAsked);
-    assert_eq!(world.copy(1, 1, 50), refused(SharingRefusal::VersionMismatch { actual: 2 }));
-    assert_eq!(world.copy(0, 1, 50), denied(Denial::NotFound), "not even the owner is its recipient");
-}
-
-#[test]
 fn a_share_shows_the_newest_version_or_the_pinned_one_and_its_key_is_renewed() {
     let mut world = World::new(3);
     let document = world.upload(2, 0, 10);
@@ -481,134 +371,6 @@ fn what_was_refused_is_over_for_both() {
 }
 
 #[test]
-fn on_incapacity_the_recipient_asks_the_owner_may_object_and_silence_opens() {
-    let mut world = World::new(2);
-    let document = world.upload(2, 0, 10);
-    let wait_ms = 2 * DAY;
-    world.share(0, document, vec![new_share(1, 1, Moment::OnIncapacity { wait_ms })]);
-    let page = shown::incoming(&world.0.store, vault(1), None, 10, world.0.now).unwrap();
-    assert!(page.shares.len() == 1 && page.shares[0].about.is_none(), "that there is something, not what");
-    assert_eq!(world.accept(1, 1), forbidden(Reason::NotOpen));
-    let ask = || SharingCommand::RequestAccess { recipient: vault(1), share: ShareId(1) };
-    let veto = || SharingCommand::Veto { vault: vault(0), document, share: ShareId(1) };
-    assert_eq!(world.sharing(veto()), refused(SharingRefusal::NothingRequested));
-    assert!(matches!(world.sharing(ask()), Outcome::Sharing(_)));
-    assert!(matches!(world.sharing(ask()), Outcome::Refused(Refusal::Sharing(SharingRefusal::AlreadyRequested { .. }))));
-    assert!(matches!(world.sharing(veto()), Outcome::Sharing(_)));
-    assert!(
-        matches!(world.sharing(ask()), Outcome::Refused(Refusal::Sharing(SharingRefusal::AlreadyRequested { .. }))),
-        "not at once again"
-    );
-    world.pass(wait_ms);
-    assert_eq!(world.state(0, document, 1), ShareState::WaitingIncapacity, "an objection holds");
-    assert!(matches!(world.sharing(ask()), Outcome::Sharing(_)));
-    world.pass(wait_ms - 100);
-    assert_eq!(world.state(0, document, 1), ShareState::WaitingIncapacity);
-    world.pass(100);
-    assert_eq!(world.sharing(veto()), refused(SharingRefusal::NothingRequested));
-    world.accept(1, 1);
-    assert_eq!(world.reads(1, 1), Ok(1));
-    assert_eq!(world.sharing(ask()), forbidden(Reason::OpenAlready));
-}
-
-#[test]
-fn a_death_opens_in_pieces_and_its_reversal_hides_at_once() {
-    let mut world = World::new(7);
-    let documents: Vec<DocumentId> = (0..30).map(|id| world.upload(id, 0, 1)).collect();
-    let mut id = 1000;
-    for document in &documents {
-        let shares = (1..7).map(|person| new_share(id + u128::from(person), person, Moment::AfterDeath)).collect();
-        id += 10;
-        assert!(matches!(world.share(0, *document, shares), Outcome::Sharing(_)));
-    }
-    let lists = |world: &World| (1..7).map(|person| world.list(person).len()).sum::<usize>();
-    assert_eq!(lists(&world), 0);
-    let confirm = || SharingCommand::ConfirmDeath { account: account(0) };
-    let reverse = || SharingCommand::ReverseDeath { account: account(0) };
-    assert_eq!(world.sharing(reverse()), refused(SharingRefusal::NotConfirmed));
-    assert!(matches!(world.sharing(confirm()), Outcome::Sharing(SharingOutcome::Death { death, .. }) if !death.settled));
-    assert_eq!(world.sharing(confirm()), refused(SharingRefusal::AlreadyConfirmed));
-    assert_eq!(lists(&world), super::death::PIECE);
-    world.accept(1, 1001);
-    assert_eq!(world.reads(1, 1001), Ok(1));
-    // Reversed before the last piece: hidden at once, whether its turn came or not.
-    assert!(matches!(world.sharing(reverse()), Outcome::Sharing(_)));
-    assert_eq!((lists(&world), world.reads(1, 1001)), (0, Err(Denial::Gone)));
-    world.pass(10);
-    assert_eq!((lists(&world), world.state(0, documents[0], 1001)), (0, ShareState::WaitingDeath));
-    world.sharing(confirm());
-    world.pass(10);
-    assert_eq!(lists(&world), 180);
-    assert_eq!(world.reads(1, 1001), Err(Denial::Forbidden(Reason::AcceptFirst)), "offered anew");
-}
-
-#[test]
-fn a_death_ends_what_was_for_the_lifetime_and_what_the_dead_would_have_had() {
-    let mut world = World::new(3);
-    let document = world.upload(2, 0, 10);
-    world.given(0, document, 1, 1);
-    world.share(0, document, vec![new_share(2, 2, Moment::AfterDeath)]);
-    let link = |id, now| SharingCommand::CreateLink { vault: vault(0), document, link: Box::new(new_link(id, now + DAY)) };
-    world.sharing(link(1, world.0.now));
-    world.sharing(SharingCommand::ConfirmDeath { account: account(2) });
-    world.sharing(SharingCommand::ConfirmDeath { account: account(0) });
-    assert_eq!((world.reads(1, 1), world.list(1)), (Err(Denial::Gone), vec![]));
-    assert_eq!(world.state(0, document, 2), ShareState::Lapsed, "its recipient is dead");
-    assert_eq!(world.sharing(SharingCommand::OpenLink { hash: LinkHash([1; 32]) }), denied(Denial::Gone));
-    assert_eq!(world.sharing(link(2, world.0.now)), forbidden(Reason::Deceased));
-    world.sharing(SharingCommand::ReverseDeath { account: account(0) });
-    assert_eq!(world.reads(1, 1), Ok(1), "alive after all");
-    assert_eq!(world.sharing(SharingCommand::ConfirmDeath { account: AccountId(99) }), refused(SharingRefusal::AccountUnknown));
-}
-
-/// K7: everything that the recipient can be shown, and every byte of the recipient's part of the state.
-#[test]
-fn a_share_that_waits_for_a_death_changes_nothing_for_its_recipient() {
-    let life = |secret_to: u8| {
-        let mut world = World::new(4);
-        let (shared, secret) = (world.upload(2, 0, 10), world.upload(4, 0, 10));
-        world.given(0, shared, 1, 1);
-        // To person 1 in one world, to person 3 in the other: as many commands, the same ids and times.
-        let share = NewShare { until_ms: Some(world.0.now + 10 * DAY), ..new_share(2, secret_to, Moment::AfterDeath) };
-        assert!(matches!(world.share(0, secret, vec![share]), Outcome::Sharing(SharingOutcome::Created(_))));
-        world.pass(DAY);
-        world
-    };
-    let mut worlds = [life(1), life(3)];
-    let seen = |world: &mut World| {
-        let start = vault(1).to_bytes().to_vec();
-        let end = vault(2).to_bytes().to_vec();
-        let mut answers = vec![
-            format!("{:?}", world.0.store.scan(&start, &end, usize::MAX).unwrap()),
-            format!("{:?}", shown::incoming(&world.0.store, vault(1), None, 10, world.0.now).unwrap()),
-            format!("{:?}", shown::incoming(&world.0.store, vault(1), None, 1, world.0.now).unwrap()),
-        ];
-        for id in [1, 2, 3] {
-            answers.push(format!("{:?}", shown::share_for_reading(&world.0.store, vault(1), ShareId(id), world.0.now).unwrap()));
-        }
-        for command in [
-            SharingCommand::Accept { recipient: vault(1), share: ShareId(2) },
-            SharingCommand::Refuse { recipient: vault(1), share: ShareId(2) },
-            SharingCommand::RequestAccess { recipient: vault(1), share: ShareId(2) },
-        ] {
-            answers.push(format!("{:?}", world.sharing(command)));
-        }
-        answers.push(format!("{:?}", world.copy(1, 2, 60)));
-        answers
-    };
-    let [with, without] = &mut worlds;
-    assert_eq!(seen(with), seen(without));
-    assert!(seen(with).iter().any(|answer| answer.contains("SharedDocument")), "the comparison sees something");
-    // It ends before the death: still nothing.
-    for world in &mut worlds {
-        world.pass(10 * DAY);
-    }
-    let [with, without] = &mut worlds;
-    assert_eq!(with.state(0, DocumentId(4), 2), ShareState::Lapsed);
-    assert_eq!(seen(with), seen(without));
-}
-
-#[test]
 fn the_end_of_a_contact_ends_shares_both_ways_and_no_others() {
     let mut world = World::new(3);
     let (mine, theirs) = (world.upload(2, 0, 10), world.upload(4, 1, 10));
@@ -659,36 +421,4 @@ fn a_link_is_opened_as_often_as_allowed_whatever_retries_there_are() {
     world.pass(Share::ENDED_KEPT_MS);
     assert_eq!(world.sharing(SharingCommand::OpenLink { hash: LinkHash([3; 32]) }), denied(Denial::NotFound), "forgotten");
     assert!(shown::links_of_document(&world.0.store, vault(0), document).unwrap().is_empty());
-}
-
-#[test]
-fn what_was_not_scanned_or_is_infected_is_read_by_nobody() {
-    let mut world = World::new(2);
-    let note = |at_ms| ScanNote { engine: "engine 1".into(), database: 7, at_ms };
-    let infected = |at_ms| Scan::Infected { note: note(at_ms), signature: "Eicar".into() };
-    let document = world.upload(2, 0, 10);
-    world.given(0, document, 1, 1);
-    assert_eq!(world.new_version(3, document, 5, infected(1)), Outcome::Refused(Refusal::Document(DocumentRefusal::Malware)));
-    world.0.run(Command::AbortUpload { upload: crate::model::UploadId(3), vault: vault(0) });
-    world.new_version(4, document, 5, Scan::Pending);
-    assert_eq!(world.document(0, document).state, DocumentState::PendingScan);
-    assert_eq!(world.reads(1, 1), Err(Denial::Forbidden(Reason::PendingScan)));
-    let noted = |version, scan| DocumentCommand::NoteScan { vault: vault(0), document, version, scan };
-    assert_eq!(world.document_command(noted(2, Scan::Pending)), Outcome::Refused(Refusal::Document(DocumentRefusal::NoScan)));
-    world.document_command(noted(2, Scan::Clean(note(2))));
-    assert_eq!((world.reads(1, 1), world.document(0, document).state), (Ok(2), DocumentState::Available));
-    let revision = world.document(0, document).revision;
-    world.document_command(noted(2, Scan::Clean(note(3))));
-    assert_eq!(world.document(0, document).revision, revision, "a scan that confirms changes no ETag");
-    // Signatures improve: what was thought clean is taken away, and who may have read it is known.
-    assert!(matches!(
-        world.document_command(noted(2, infected(4))),
-        Outcome::Document(DocumentOutcome::Scanned { readers, .. }) if readers == [vault(1)]
-    ));
-    assert_eq!((world.reads(1, 1), world.list(1)), (Err(Denial::Gone), vec![]));
-    let no = Outcome::Refused(Refusal::Document(DocumentRefusal::Denied(Denial::Forbidden(Reason::Quarantined))));
-    assert_eq!(world.change(0, document, Some(false)), no);
-    world.trash(0, document);
-    world.restore(0, document);
-    assert!(matches!(world.document(0, document).state, DocumentState::Quarantined { .. }), "the trash does not wash");
 }
