@@ -189,8 +189,8 @@ pub(super) fn has_all_versions(document: &Document) -> bool {
     usize::try_from(document.current.number).unwrap_or(usize::MAX) >= VERSIONS_MAX
 }
 
-/// Counts bytes as used, if there is room.
-pub(super) fn take_quota(vault: &mut Vault, bytes: u64) -> Result<(), Refusal> {
+/// Whether there is room for so many bytes more.
+pub(super) fn check_room(vault: &Vault, bytes: u64) -> Result<(), Refusal> {
     let wanted = vault.used_bytes.checked_add(vault.reserved_bytes).and_then(|sum| sum.checked_add(bytes));
     if wanted.is_none_or(|wanted| wanted > vault.quota_bytes) {
         return Err(Refusal::QuotaExceeded {
@@ -199,6 +199,12 @@ pub(super) fn take_quota(vault: &mut Vault, bytes: u64) -> Result<(), Refusal> {
             limit_bytes: vault.quota_bytes,
         });
     }
+    Ok(())
+}
+
+/// Counts bytes as used, if there is room.
+pub(super) fn take_quota(vault: &mut Vault, bytes: u64) -> Result<(), Refusal> {
+    check_room(vault, bytes)?;
     vault.used_bytes += bytes;
     Ok(())
 }

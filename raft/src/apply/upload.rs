@@ -8,7 +8,7 @@
 use kluis_chunkstore::ids::ChunkId;
 
 use super::{
-    document::{allowed, has_all_versions, state_in_use},
+    document::{allowed, check_room, has_all_versions, state_in_use},
     due, refused, sharing,
     stop::{Stop, settle},
 };
@@ -121,14 +121,7 @@ fn check_wishes(tx: &Transaction<'_>, now: TimeMs, begin: &BeginUpload) -> Resul
 }
 
 fn reserve(vault: &mut Vault, bytes: u64) -> Result<(), Refusal> {
-    let wanted = vault.used_bytes.checked_add(vault.reserved_bytes).and_then(|sum| sum.checked_add(bytes));
-    if wanted.is_none_or(|wanted| wanted > vault.quota_bytes) {
-        return Err(Refusal::QuotaExceeded {
-            used_bytes: vault.used_bytes,
-            reserved_bytes: vault.reserved_bytes,
-            limit_bytes: vault.quota_bytes,
-        });
-    }
+    check_room(vault, bytes)?;
     vault.reserved_bytes += bytes;
     Ok(())
 }
