@@ -259,10 +259,20 @@ impl From<Refusal> for Problem {
             Refusal::BlobChanged => Code::Conflict,
             Refusal::Invalid(_) => Code::Unprocessable,
             Refusal::NotInitialised => Code::Unavailable,
+            Refusal::Document(refusal) => by_name(refusal.code()),
+            Refusal::Sharing(refusal) => by_name(refusal.code()),
             other => return Self::internal(other),
         };
         // A thing that is not there and a thing that is not yours get the same words.
         if code == Code::NotFound { Self::plain(code) } else { Self::new(code, detail) }
+    }
+}
+
+/// The code of a family's refusal; those that have no code of their own here are conflicts.
+fn by_name(name: &str) -> Code {
+    match name {
+        "gone" => Code::DocumentGone,
+        name => Code::ALL.iter().copied().find(|code| code.as_str() == name).unwrap_or(Code::Conflict),
     }
 }
 

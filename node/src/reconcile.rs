@@ -541,6 +541,7 @@ mod tests {
             layouts: vec![],
             settled: true,
             runs,
+            references: 1,
         }
     }
 

@@ -13,7 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     model::{
-        Account, Blob, ClusterRecord, DiskRecord, Document, IdempotencyRecord, JoinToken, NodeRecord, Session, Upload, Vault, Version,
+        Account, Blob, ClusterRecord, Death, DiskRecord, Document, Former, GivenRef, IdempotencyRecord, IncomingRef, JoinToken, Link,
+        LinkRef, NodeRecord, PairCount, Session, Share, Upload, Vault, Version,
     },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},
@@ -55,6 +56,14 @@ records!(
     AccountRef,
     SessionRef,
     Marker,
+    Share,
+    IncomingRef,
+    Former,
+    PairCount,
+    Death,
+    Link,
+    LinkRef,
+    GivenRef,
 );
 
 /// The account behind a keyed hash.

@@ -15,9 +15,15 @@ use kluis_chunkstore::{
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AccountId, BlobLayout, DocumentId, NodeRole, Role, Sealed, SessionId, Tail, TimeMs, TokenHash, UploadId, UploadTarget, VaultId,
-    WrappedKey,
+    AccountId, Attributes, BlobLayout, DocumentId, NewShare, NodeRole, Role, Scan, Sealed, SessionId, Tail, TimeMs, TokenHash, UploadId,
+    UploadTarget, VaultId, WrappedKey,
 };
+
+pub mod document;
+pub mod sharing;
+
+pub use document::{ChangeDocument, DocumentCommand};
+pub use sharing::{ChangeShare, CopyShared, CreateShares, Rewrap, SharingCommand, Which};
 
 /// Most bytes of an encoded request.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
@@ -208,6 +214,12 @@ pub enum Command {
         /// Which.
         blob: BlobId,
     },
+
+    // --- families with a file of their own
+    /// A document that exists is changed.
+    Document(Box<DocumentCommand>),
+    /// Shares, links, and the death flag.
+    Sharing(Box<SharingCommand>),
 }
 
 /// A node as it joins.
@@ -284,6 +296,10 @@ pub struct BeginUpload {
     pub idempotency: Option<([u8; 32], [u8; 32])>,
     /// Whether it is resumable.
     pub resumable: bool,
+    /// What the owner says of the document; of no effect for a new version.
+    pub attributes: Attributes,
+    /// The shares that begin when the upload is committed: all of them, or the commit is refused. Only for a new document.
+    pub shares: Vec<NewShare>,
 }
 
 /// See [`Command::AdvanceUpload`].
@@ -328,4 +344,6 @@ pub struct CommitUpload {
     pub reduced: bool,
     /// Whether every shard of every chunk was synced in its place.
     pub settled: bool,
+    /// What the scan said; with [`Scan::Pending`] nobody reads the version yet.
+    pub scan: Scan,
 }

@@ -3,12 +3,16 @@
 //! 1. `used + reserved <= quota` for every vault.
 //! 2. `used` is the sum of the sizes of its versions; `reserved` the sum of its uploads' reservations;
 //!    `documents` their number.
-//! 3. Every version has its blob, with the same size; every blob belongs to one version.
+//! 3. Every version has its blob, with the same size; a blob counts the versions that name it, and there is one.
 //! 4. A blob is marked unsettled if and only if its record says so.
 //! 5. A blob id is marked reserved if and only if a running upload holds it.
 //! 6. A document's newest version is stored among its versions too.
 //! 7. Every session's account exists and finds it by its public id.
 //! 8. Runs of uploads and blobs rise and are few; no run of an upload begins past the chunk that is written next.
+//! 9. A live share is of a document that exists and is shareable, the only one of it with its recipient, counted with
+//!    the pair; its marks (waiting, opened) and the recipient's entry are those of its state, and no others exist.
+//! 10. Nobody's part of the state mentions a share of another's that is not listed, but as a former one.
+//! 11. A link is found by its hash, and what a hash finds is a link; it was opened at most as often as it may be.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +23,8 @@ use crate::{
     store::{Read, StoreError},
     view,
 };
+
+mod sharing;
 
 /// Most entries that the check reads of one table.
 const LIMIT: usize = 10_000_000;
@@ -38,7 +44,10 @@ pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
     for account in &accounts {
         match view::vault(read, account.vault)? {
             None => found.push(format!("{account:?} has no vault")),
-            Some(vault) => check_vault(read, &vault, &uploads, &blobs, &mut versions_of_blobs, &mut found)?,
+            Some(vault) => {
+                check_vault(read, &vault, &uploads, &blobs, &mut versions_of_blobs, &mut found)?;
+                sharing::check(read, vault.id, &mut found)?;
+            }
         }
     }
     for upload in &uploads {
@@ -51,8 +60,9 @@ pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
         if !blob.runs.is_sound() {
             found.push(format!("blob {}: its attempts are {:?}", blob.id, blob.runs));
         }
-        if versions_of_blobs.get(&blob.id) != Some(&1) {
-            found.push(format!("blob {} belongs to {:?} versions", blob.id, versions_of_blobs.get(&blob.id)));
+        let named = versions_of_blobs.get(&blob.id).copied().unwrap_or(0);
+        if named == 0 || named != blob.references {
+            found.push(format!("blob {} is named by {named} versions, and counts {}", blob.id, blob.references));
         }
         if read.get(&keys::unsettled(blob.id))?.is_some() == blob.settled {
             found.push(format!("blob {}: settled is {} but the mark says otherwise", blob.id, blob.settled));
@@ -74,6 +84,7 @@ pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
             found.push(format!("{:?} has no reserved blob id", upload.id));
         }
     }
+    sharing::check_hashes(read, &mut found)?;
     for (_, session) in codec::load_range::<Session>(read, &keys::table_range(Table::Session), LIMIT)? {
         if view::account(read, session.account)?.is_none() || read.get(&keys::session_of(session.account, session.public_id))?.is_none() {
             found.push(format!("{:?} is not found from its account", session.id));
@@ -87,7 +98,7 @@ fn check_vault(
     vault: &Vault,
     uploads: &[Upload],
     blobs: &BTreeMap<kluis_chunkstore::ids::BlobId, Blob>,
-    versions_of_blobs: &mut BTreeMap<kluis_chunkstore::ids::BlobId, usize>,
+    versions_of_blobs: &mut BTreeMap<kluis_chunkstore::ids::BlobId, u64>,
     found: &mut Vec<String>,
 ) -> Result<(), StoreError> {
     if vault.used_bytes.checked_add(vault.reserved_bytes).is_none_or(|sum| sum > vault.quota_bytes) {

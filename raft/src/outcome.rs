@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Account, Document, IdempotencyState, JoinToken, Sealed, Upload, Vault};
 
+pub mod document;
+pub mod sharing;
+
+pub use document::{DocumentOutcome, DocumentRefusal};
+pub use sharing::{BadTime, EndedShare, SharingOutcome, SharingRefusal};
+
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -45,6 +51,10 @@ pub enum Outcome {
     Repeated(IdempotencyState),
     /// Nothing was changed, because:
     Refused(Refusal),
+    /// See [`DocumentOutcome`].
+    Document(DocumentOutcome),
+    /// See [`SharingOutcome`].
+    Sharing(SharingOutcome),
 }
 
 /// Why a command was refused.
@@ -149,4 +159,10 @@ pub enum Refusal {
     /// The upload broke off more often than its record can say.
     #[error("the upload broke off too often: begin a new one")]
     TooManyAttempts,
+    /// See [`DocumentRefusal`].
+    #[error(transparent)]
+    Document(#[from] DocumentRefusal),
+    /// See [`SharingRefusal`].
+    #[error(transparent)]
+    Sharing(#[from] SharingRefusal),
 }

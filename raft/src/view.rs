@@ -17,6 +17,8 @@ use crate::{
     store::{Read, StoreError},
 };
 
+pub mod sharing;
+
 /// The cluster's facts and settings.
 pub fn cluster(read: &dyn Read) -> Result<Option<ClusterRecord>, StoreError> {
     codec::load(read, &keys::cluster())

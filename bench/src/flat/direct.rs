@@ -36,7 +36,7 @@ use kluis_raft::{
     client::Metadata as _,
     command::{BeginUpload, Command, CommitUpload},
     consensus::Consensus,
-    model::{DocumentId, UploadId, UploadTarget, Vault, VaultId},
+    model::{Attributes, DocumentId, Scan, UploadId, UploadTarget, Vault, VaultId},
     outcome::Outcome,
     view,
 };
@@ -143,6 +143,8 @@ impl Writer {
             lifetime_ms: UPLOAD_LIFETIME_MS,
             idempotency: None,
             resumable: false,
+            attributes: Attributes::default(),
+            shares: Vec::new(),
         };
         match self.consensus.propose(Command::BeginUpload(Box::new(begin))).await? {
             Outcome::Upload(_) => {}
@@ -150,7 +152,8 @@ impl Writer {
         }
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest::digest(&digest::SHA256, b"").as_ref());
-        let commit = CommitUpload { upload, size: 0, sha256, chunks: 0, layouts: Vec::new(), reduced: false, settled: true };
+        let commit =
+            CommitUpload { upload, size: 0, sha256, chunks: 0, layouts: Vec::new(), reduced: false, settled: true, scan: Scan::NotAsked };
         match self.consensus.propose(Command::CommitUpload(Box::new(commit))).await? {
             Outcome::Committed(_) => Ok(()),
             other => bail!("unexpected answer to CommitUpload: {other:?}"),

@@ -18,7 +18,7 @@ use kluis_chunkstore::{
 };
 use kluis_raft::{
     command::{BeginUpload, Command, CommitUpload},
-    model::{BlobLayout, Document, IdempotencyState, Upload, UploadId, UploadTarget, VaultId},
+    model::{Attributes, BlobLayout, Document, IdempotencyState, Scan, Upload, UploadId, UploadTarget, VaultId},
     outcome::{Outcome, Refusal},
     view,
 };
@@ -271,6 +271,8 @@ pub async fn receive(gateway: &Arc<Gateway>, caller: &Caller, vault: &OpenVault,
         lifetime_ms: limits.request_lease_ms,
         idempotency: plan.idempotency,
         resumable: false,
+        attributes: Attributes::default(),
+        shares: Vec::new(),
     };
     // Armed before the question: a command whose answer is lost may have been applied all the same.
     let mut abort = AbortOnDrop { gateway: Arc::clone(gateway), upload: begin.upload, vault: vault.id(), armed: true };
@@ -444,6 +446,7 @@ pub(super) async fn commit(
         reduced: sink.reduced,
         // Of the chunks of earlier requests it is not known here whether they are complete.
         settled: whole && sink.settled,
+        scan: Scan::NotAsked,
     };
     match gateway.propose(Command::CommitUpload(Box::new(command))).await? {
         Outcome::Committed(document) => {

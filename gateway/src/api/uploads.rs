@@ -20,7 +20,7 @@ use http_body_util::BodyExt;
 use kluis_chunkstore::{code::Code as Shards, ids::BlobId};
 use kluis_raft::{
     command::{BeginUpload, Command},
-    model::{Document, DocumentId, IdempotencyState, Upload, UploadId, UploadTarget},
+    model::{Attributes, Document, DocumentId, IdempotencyState, Upload, UploadId, UploadTarget},
     outcome::Outcome,
     view,
 };
@@ -232,6 +232,8 @@ async fn begin(
         lifetime_ms: gateway.limits().upload_lifetime_ms,
         idempotency,
         resumable: true,
+        attributes: Attributes::default(),
+        shares: Vec::new(),
     };
     match gateway.propose(Command::BeginUpload(Box::new(command))).await? {
         Outcome::Upload(upload) => Ok(*upload),

@@ -73,6 +73,17 @@ fn expire(tx: &mut Transaction<'_>, now: TimeMs, key: &[u8]) -> Result<(), Store
     {
         tx.delete(key.to_vec());
     }
+    if is(Table::Document) {
+        super::document::due(tx, now, key)?;
+    } else if is(Table::Share) {
+        super::sharing::due(tx, now, key)?;
+    } else if is(Table::Former) {
+        super::sharing::due_former(tx, now, key)?;
+    } else if is(Table::Link) {
+        super::sharing::links::due(tx, now, key)?;
+    } else if is(Table::Death) {
+        super::sharing::death::due(tx, now, key)?;
+    }
     Ok(())
 }
 

@@ -1,15 +1,18 @@
 //! The state machine: `apply(state, request) -> outcome`, pure.
 //!
 //! Owns: exactly-once execution, the clock, dispatch to the families ([`mod@cluster`], [`account`], [`upload`],
-//! [`document`], [`due`]). Not: agreement, storage.
+//! [`document`], [`sharing`], [`due`]). Not: agreement, storage.
 //! Holds: (1) the outcome and the new state are a function of the old state and the request; (2) a request
 //! id that was answered before gets the first answer and changes nothing; (3) a refusal changes nothing
 //! else; (4) the state's clock never runs backwards.
 
 pub mod account;
 pub mod cluster;
+pub mod contact_check;
 pub mod document;
 pub mod due;
+pub mod sharing;
+mod stop;
 pub mod upload;
 
 use crate::{
@@ -89,9 +92,11 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, command: &Command) -> Result<
         Command::AdvanceUpload(advance) => upload::advance(tx, now, advance),
         Command::CommitUpload(commit) => upload::commit(tx, now, commit),
         Command::AbortUpload { upload, vault } => upload::abort(tx, *upload, *vault),
-        Command::DeleteDocument { vault, document, revision } => document::delete(tx, *vault, *document, *revision),
+        Command::DeleteDocument { vault, document, revision } => document::delete(tx, now, *vault, *document, *revision),
         Command::SettleBlob { blob, seen, layout } => document::settle(tx, *blob, seen, layout),
         Command::UnsettleBlob { blob } => document::unsettle(tx, *blob),
+        Command::Document(command) => document::apply(tx, now, command),
+        Command::Sharing(command) => sharing::apply(tx, now, command),
     }
 }
 

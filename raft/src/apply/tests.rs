@@ -15,21 +15,21 @@ use crate::{
     command::{AccountSeed, AdvanceUpload, BeginUpload, CommitUpload, NewDisk, NewNode},
     invariants::violations,
     model::{
-        AccountId, BlobLayout, DocumentId, IdempotencyState, NodeRole, Role, Runs, Sealed, SessionId, Tail, TokenHash, Upload, UploadId,
-        UploadTarget, VaultId, WrappedKey,
+        AccountId, Attributes, BlobLayout, DocumentId, IdempotencyState, NodeRole, Role, Runs, Scan, Sealed, SessionId, Tail, TokenHash,
+        Upload, UploadId, UploadTarget, VaultId, WrappedKey,
     },
     store::{Store, Writes, memory::MemoryStore},
     view,
 };
 
-struct Machine {
-    store: MemoryStore,
-    next: u128,
-    now: u64,
+pub(super) struct Machine {
+    pub(super) store: MemoryStore,
+    pub(super) next: u128,
+    pub(super) now: u64,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut machine = Self { store: MemoryStore::default(), next: 1, now: 1_000 };
         let outcome = machine.run(Command::InitCluster {
             id: ClusterId(1),
@@ -44,14 +44,14 @@ impl Machine {
         machine
     }
 
-    fn run(&mut self, command: Command) -> Outcome {
+    pub(super) fn run(&mut self, command: Command) -> Outcome {
         self.next += 1;
         self.now += 1;
         let request = Request { id: self.next, now_ms: self.now, command };
         self.repeat(&request)
     }
 
-    fn repeat(&self, request: &Request) -> Outcome {
+    pub(super) fn repeat(&self, request: &Request) -> Outcome {
         let mut tx = Transaction::new(&self.store);
         let outcome = apply(&mut tx, request).unwrap();
         self.store.write(&tx.into_writes()).unwrap();
@@ -59,7 +59,7 @@ impl Machine {
         outcome
     }
 
-    fn all(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(super) fn all(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.store.scan(&[0], &[0xff; 64], usize::MAX).unwrap()
     }
 }
@@ -79,7 +79,7 @@ fn node(site: &str) -> NewNode {
     }
 }
 
-fn sign_in(person: u8, attempt: u8) -> Command {
+pub(super) fn sign_in(person: u8, attempt: u8) -> Command {
     Command::SignIn {
         lookup: [person; 32],
         attempt: [attempt; 32],
@@ -101,7 +101,7 @@ fn layout(version: u64) -> BlobLayout {
     BlobLayout { topology: version, avoid: Avoid::nothing() }
 }
 
-fn begin(id: u8, person: u8, bytes: u64, target: UploadTarget, idempotency: Option<u8>) -> BeginUpload {
+pub(super) fn begin(id: u8, person: u8, bytes: u64, target: UploadTarget, idempotency: Option<u8>) -> BeginUpload {
     BeginUpload {
         upload: UploadId(u128::from(id)),
         vault: VaultId(u128::from(person) + 1),
@@ -118,10 +118,12 @@ fn begin(id: u8, person: u8, bytes: u64, target: UploadTarget, idempotency: Opti
         lifetime_ms: 300,
         idempotency: idempotency.map(|k| ([k; 32], [k / 2; 32])),
         resumable: id % 2 == 1,
+        attributes: Attributes::default(),
+        shares: vec![],
     }
 }
 
-fn commit(id: u8, size: u64) -> CommitUpload {
+pub(super) fn commit(id: u8, size: u64) -> CommitUpload {
     CommitUpload {
         upload: UploadId(u128::from(id)),
         size,
@@ -130,6 +132,7 @@ fn commit(id: u8, size: u64) -> CommitUpload {
         layouts: vec![layout(1)],
         reduced: false,
         settled: id.is_multiple_of(3),
+        scan: Scan::NotAsked,
     }
 }
 

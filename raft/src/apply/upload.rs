@@ -7,16 +7,21 @@
 
 use kluis_chunkstore::ids::ChunkId;
 
-use super::{due, refused};
+use super::{
+    document::{allowed, check_room, has_all_versions, state_in_use},
+    due, refused, sharing,
+    stop::{Stop, settle},
+};
 use crate::{
     codec,
     command::{AdvanceUpload, BeginUpload, CommitUpload},
     keys,
     model::{
-        Blob, BlobLayout, Document, DocumentId, IdempotencyRecord, IdempotencyState, Runs, Sealed, TimeMs, TooManyAttempts, Upload,
-        UploadId, UploadTarget, Vault, VaultId, Version,
+        Attributes, Blob, BlobLayout, Document, DocumentId, IdempotencyRecord, IdempotencyState, Origin, Runs, Scan, Sealed, TimeMs,
+        TooManyAttempts, Upload, UploadId, UploadTarget, Vault, VaultId, Version,
     },
-    outcome::{Outcome, Refusal},
+    outcome::{DocumentRefusal, Outcome, Refusal},
+    policy::Action,
     store::{Read, StoreError, Transaction},
 };
 
@@ -42,8 +47,15 @@ pub(super) fn begin(tx: &mut Transaction<'_>, now: TimeMs, begin: &BeginUpload) 
             None => return refused(Refusal::DocumentUnknown),
             Some(found) if found.revision != *revision => return refused(Refusal::RevisionMismatch { actual: found.revision }),
             Some(found) if has_all_versions(&found) => return refused(too_many_versions()),
-            Some(_) => {}
+            Some(found) => {
+                if let Err(refusal) = allowed(&found, Action::AddVersion) {
+                    return refused(refusal.into());
+                }
+            }
         }
+    }
+    if let Err(stop) = check_wishes(tx, now, begin) {
+        return settle(Err(stop));
     }
     let taken = tx.get(&keys::upload(begin.upload))?.is_some()
         || tx.get(&keys::reserved(begin.blob))?.is_some()
@@ -79,6 +91,8 @@ pub(super) fn begin(tx: &mut Transaction<'_>, now: TimeMs, begin: &BeginUpload) 
         idempotency: begin.idempotency.map(|(hash, _)| hash),
         resumable: begin.resumable,
         runs: Runs::default(),
+        attributes: begin.attributes.clone(),
+        shares: begin.shares.clone(),
     };
     let key = keys::upload(upload.id);
     tx.store(key.clone(), &upload)?;
@@ -95,15 +109,19 @@ pub(super) fn begin(tx: &mut Transaction<'_>, now: TimeMs, begin: &BeginUpload) 
     Ok(Outcome::Upload(Box::new(upload)))
 }
 
-fn reserve(vault: &mut Vault, bytes: u64) -> Result<(), Refusal> {
-    let wanted = vault.used_bytes.checked_add(vault.reserved_bytes).and_then(|sum| sum.checked_add(bytes));
-    if wanted.is_none_or(|wanted| wanted > vault.quota_bytes) {
-        return Err(Refusal::QuotaExceeded {
-            used_bytes: vault.used_bytes,
-            reserved_bytes: vault.reserved_bytes,
-            limit_bytes: vault.quota_bytes,
-        });
+/// What the owner says of the document, and whom it shall be shared with.
+fn check_wishes(tx: &Transaction<'_>, now: TimeMs, begin: &BeginUpload) -> Result<(), Stop> {
+    if !Attributes::labels_are_sound(&begin.attributes.labels) {
+        return Err(DocumentRefusal::Labels.into());
     }
+    if matches!(begin.target, UploadTarget::NewVersion { .. }) && !begin.shares.is_empty() {
+        return Err(Refusal::Invalid("a new version keeps the document's shares and brings none".into()).into());
+    }
+    sharing::create::check(tx, now, begin.vault, begin.attributes.shareable, &begin.shares)
+}
+
+fn reserve(vault: &mut Vault, bytes: u64) -> Result<(), Refusal> {
+    check_room(vault, bytes)?;
     vault.reserved_bytes += bytes;
     Ok(())
 }
@@ -228,6 +246,12 @@ pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUploa
     if commit.chunks > ChunkId::POSITIONS {
         return refused(Refusal::Invalid("a blob has not so many chunks".into()));
     }
+    if matches!(commit.scan, Scan::Infected { .. }) {
+        return refused(DocumentRefusal::Malware.into());
+    }
+    if !commit.scan.is_sound() {
+        return refused(DocumentRefusal::NoScan.into());
+    }
     let reduced = commit.reduced || upload.reduced;
     if reduced && vault.strict {
         return refused(Refusal::ReducedRefused);
@@ -256,6 +280,7 @@ pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUploa
         layouts,
         settled,
         runs: upload.runs.clone(),
+        references: 1,
     };
     tx.store(keys::blob(blob.id), &blob)?;
     if !settled {
@@ -263,6 +288,9 @@ pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUploa
     }
     tx.delete(keys::reserved(upload.blob));
     tx.delete(keys::upload(upload.id));
+    if let Err(stop) = sharing::create::begin(tx, now, &document, &upload.shares) {
+        return settle(Err(stop));
+    }
     if let Some((hash, mut record)) = own_idempotency(tx, &upload)? {
         record.state = IdempotencyState::Committed { document: document.id, version: document.current.number, revision: document.revision };
         tx.store(keys::idempotency(&hash), &record)?;
@@ -285,6 +313,7 @@ fn make_version(
         wrapped_key: upload.wrapped_key.clone(),
         created_ms: now,
         reduced,
+        scan: commit.scan.clone(),
     };
     let document = match &upload.target {
         UploadTarget::NewDocument(id) => {
@@ -299,6 +328,9 @@ fn make_version(
                 created_ms: now,
                 updated_ms: now,
                 current: version(1),
+                attributes: upload.attributes.clone(),
+                origin: Origin::Upload,
+                state: state_in_use(now, &commit.scan),
             }
         }
         UploadTarget::NewVersion { document, revision } => match codec::load::<Document>(tx, &keys::document(upload.vault, *document))? {
@@ -308,6 +340,10 @@ fn make_version(
             }
             Some(found) if has_all_versions(&found) => return Ok(Err(too_many_versions())),
             Some(mut found) => {
+                if let Err(refusal) = allowed(&found, Action::AddVersion) {
+                    return Ok(Err(refusal.into()));
+                }
+                found.state = state_in_use(now, &commit.scan);
                 found.current = version(found.current.number.saturating_add(1));
                 found.name = upload.name.clone();
                 found.revision += 1;
@@ -319,11 +355,6 @@ fn make_version(
     tx.store(keys::document(upload.vault, document.id), &document)?;
     tx.store(keys::version(upload.vault, document.id, document.current.number), &document.current)?;
     Ok(Ok(document))
-}
-
-/// Versions are not removed one by one, so the newest one's number is how many there are.
-fn has_all_versions(document: &Document) -> bool {
-    usize::try_from(document.current.number).unwrap_or(usize::MAX) >= super::document::VERSIONS_MAX
 }
 
 fn too_many_versions() -> Refusal {
@@ -338,7 +369,7 @@ fn own_idempotency(tx: &Transaction<'_>, upload: &Upload) -> Result<Option<([u8;
     Ok(record.filter(|r| own(&r.state)).map(|r| (hash, r)))
 }
 
-fn taken(tx: &Transaction<'_>, vault: VaultId, id: DocumentId) -> Result<bool, StoreError> {
+pub(super) fn taken(tx: &Transaction<'_>, vault: VaultId, id: DocumentId) -> Result<bool, StoreError> {
     Ok(tx.get(&keys::document(vault, id))?.is_some())
 }
 

@@ -15,6 +15,13 @@ use kluis_chunkstore::ids::{BlobId, DiskId, NodeId};
 
 use crate::model::{AccountId, DocumentId, SessionId, TimeMs, TokenHash, UploadId, VaultId};
 
+mod sharing;
+
+pub use sharing::{
+    contact, death, former, given, given_between, given_by, incoming, incoming_of, link, link_by_hash, links_of, opened, opened_of, pair,
+    share, shares_of, shares_of_vault, waiting, waiting_of,
+};
+
 /// The owner of records that belong to no vault.
 const CLUSTER: [u8; 16] = [0; 16];
 
@@ -62,6 +69,28 @@ pub enum Table {
     Document = 33,
     /// Versions of a vault's documents.
     Version = 34,
+    /// Shares of a vault's documents, by document; those that ended are kept a while.
+    Share = 40,
+    /// In the recipient's vault: shares that there is something to see of.
+    Incoming = 41,
+    /// In the recipient's vault: shares that were seen and ended.
+    Former = 42,
+    /// Live shares of a vault by recipient.
+    Given = 43,
+    /// How many those are, by recipient.
+    Pair = 44,
+    /// Live shares of a vault that wait for the owner's death.
+    Waiting = 45,
+    /// Live shares of a vault that the owner's death opened.
+    Opened = 46,
+    /// Whether a vault's owner is dead.
+    Death = 47,
+    /// Links to a vault's documents, by document.
+    Link = 48,
+    /// Links by the hash of their token.
+    LinkByHash = 49,
+    /// Contacts of a vault, by the other vault.
+    Contact = 50,
 }
 
 fn key(owner: &[u8; 16], table: Table, own: &[&[u8]]) -> Vec<u8> {
@@ -187,6 +216,12 @@ pub fn unsettled(id: BlobId) -> Vec<u8> {
 pub fn id_at_end(key: &[u8]) -> Option<u128> {
     let at = key.len().checked_sub(16)?;
     Some(u128::from_be_bytes(key.get(at..)?.try_into().ok()?))
+}
+
+/// The two ids at the end of a key that ends in two.
+pub fn ids_at_end(key: &[u8]) -> Option<(u128, u128)> {
+    let (rest, last) = key.split_last_chunk::<16>()?;
+    Some((id_at_end(rest)?, u128::from_be_bytes(*last)))
 }
 
 /// An idempotency record.

@@ -7,7 +7,7 @@ use kluis_chunkstore::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, Runs, Sealed, TimeMs, VaultId, ulid_id};
+use super::{AccountId, Attributes, DocumentState, NewShare, Origin, Runs, Scan, Sealed, TimeMs, VaultId, ulid_id};
 
 ulid_id!(
     /// A document: stays the same over versions and names.
@@ -35,6 +35,12 @@ pub struct Document {
     pub updated_ms: TimeMs,
     /// The newest version.
     pub current: Version,
+    /// What the owner says of it.
+    pub attributes: Attributes,
+    /// How it came here.
+    pub origin: Origin,
+    /// Where it stands.
+    pub state: DocumentState,
 }
 
 /// One immutable content of a document.
@@ -54,6 +60,8 @@ pub struct Version {
     pub created_ms: TimeMs,
     /// Whether fewer than k + s shards were synced when it was acknowledged.
     pub reduced: bool,
+    /// What is known of malware in it.
+    pub scan: Scan,
 }
 
 /// Where the shards of a blob were written: placement is a function of this and of the topology version.
@@ -65,12 +73,12 @@ pub struct BlobLayout {
     pub avoid: Avoid,
 }
 
-/// The bytes of one version, as chunks on disks.
+/// The bytes of a version, as chunks on disks. A copy, or a version that was restored, names the same blob: no byte moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blob {
     /// Random id; shards are stored under it.
     pub id: BlobId,
-    /// Which document it belongs to, for people who look.
+    /// The vault that it was uploaded to, for people who look.
     pub vault: VaultId,
     /// Its erasure code.
     pub code: Code,
@@ -86,6 +94,8 @@ pub struct Blob {
     pub settled: bool,
     /// Which attempt of the upload wrote the chunk of each position.
     pub runs: Runs,
+    /// How many versions name it, in whatever vaults. The blob goes with the last.
+    pub references: u64,
 }
 
 impl Blob {
@@ -181,6 +191,10 @@ pub struct Upload {
     pub resumable: bool,
     /// Which attempt writes the chunk of each position: a new one after each writer that broke off.
     pub runs: Runs,
+    /// What the owner says of the document, where it is a new one.
+    pub attributes: Attributes,
+    /// The shares that begin with the version, all or none of them.
+    pub shares: Vec<NewShare>,
 }
 
 impl Upload {

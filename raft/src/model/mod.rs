@@ -5,14 +5,23 @@
 //! ever [`Sealed`], so that destroying a vault's key destroys it in logs, snapshots and backups too.
 
 pub mod account;
+pub mod attributes;
 pub mod cluster;
 pub mod document;
 pub mod runs;
+pub mod share;
 
 pub use account::{Account, AccountId, IdempotencyRecord, IdempotencyState, Role, Session, SessionId, Vault, VaultId, WrappedKey};
+pub use attributes::{
+    Attributes, BadDate, Category, Date, DocType, DocumentLabel, DocumentState, LabelId, Origin, Provenance, Scan, ScanNote, UnknownKey,
+};
 pub use cluster::{ClusterRecord, DiskRecord, DiskState, JoinToken, NodeRecord, NodeRole, TokenHash};
 pub use document::{Blob, BlobLayout, Document, DocumentId, Tail, Upload, UploadId, UploadTarget, Version};
 pub use runs::{Run, Runs, TooManyAttempts};
+pub use share::{
+    AccessRequest, Death, EndReason, Ended, Former, GivenRef, IncomingRef, Link, LinkHash, LinkId, LinkRef, Message, Moment, NewLink,
+    NewShare, PairCount, PasswordHash, Share, ShareId, ShareState, SharedKey,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -16,16 +16,16 @@ use kluis_chunkstore::{
 use kluis_raft::{
     apply::apply,
     codec::{self, AccountRef, Marker, Record, SessionRef},
-    command::{AccountSeed, AdvanceUpload, BeginUpload, Command, CommitUpload, NewNode, Request},
+    command::{AccountSeed, AdvanceUpload, BeginUpload, Command, CommitUpload, DocumentCommand, NewNode, Request, SharingCommand},
     consensus::{
         fuzzing as consensus,
         snapshot::{SnapshotReader, SnapshotWriter},
     },
     keys,
     model::{
-        Account, AccountId, Blob, BlobLayout, ClusterRecord, DiskRecord, DiskState, Document, DocumentId, IdempotencyRecord, JoinToken,
-        NodeRecord, NodeRole, Role, Sealed, Session, SessionId, TokenHash, Upload, UploadId, UploadTarget, Vault, VaultId, Version,
-        WrappedKey,
+        Account, AccountId, Attributes, Blob, BlobLayout, ClusterRecord, Death, DiskRecord, DiskState, Document, DocumentId, Former,
+        GivenRef, IdempotencyRecord, IncomingRef, JoinToken, Link, LinkHash, LinkId, LinkRef, NewLink, NodeRecord, NodeRole, PairCount,
+        Role, Scan, Sealed, Session, SessionId, Share, TokenHash, Upload, UploadId, UploadTarget, Vault, VaultId, Version, WrappedKey,
     },
     outcome::{Outcome, Refusal},
     store::{Entry, Read, Store, StoreError, Transaction, memory::MemoryStore},
@@ -88,7 +88,7 @@ fn again<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
 type Again = fn(&[u8]) -> Result<Vec<u8>, StoreError>;
 
 /// Every record that the state holds.
-const RECORDS: [Again; 17] = [
+const RECORDS: [Again; 25] = [
     again::<Account>,
     again::<Blob>,
     again::<ClusterRecord>,
@@ -106,10 +106,18 @@ const RECORDS: [Again; 17] = [
     again::<AccountRef>,
     again::<SessionRef>,
     again::<Marker>,
+    again::<Share>,
+    again::<IncomingRef>,
+    again::<Former>,
+    again::<PairCount>,
+    again::<Death>,
+    again::<Link>,
+    again::<LinkRef>,
+    again::<GivenRef>,
 ];
 
 fn record(data: &[u8]) -> bool {
-    let (number, rest) = kind(data, 17);
+    let (number, rest) = kind(data, 25);
     RECORDS.get(usize::from(number)).is_some_and(|again| settles(rest, again))
 }
 
@@ -243,6 +251,23 @@ fn begin(id: u128) -> BeginUpload {
         lifetime_ms: 300,
         idempotency: Some(([5; 32], [6; 32])),
         resumable: true,
+        attributes: Attributes::default(),
+        shares: Vec::new(),
+    }
+}
+
+fn link() -> NewLink {
+    NewLink {
+        id: LinkId(1),
+        hash: LinkHash([9; 32]),
+        version: 1,
+        wrapped_key: vec![5],
+        name: Sealed(vec![6]),
+        password: None,
+        until_ms: 100_000,
+        max_opens: 2,
+        identity_check: false,
+        watermark: true,
     }
 }
 
@@ -272,7 +297,16 @@ fn sample_commands() -> Vec<Command> {
         unlock: true,
         lifetime_ms: 50,
     };
-    let commit = CommitUpload { upload, size: 64, sha256: [1; 32], chunks: 1, layouts: vec![layout(1)], reduced: false, settled: false };
+    let commit = CommitUpload {
+        upload,
+        size: 64,
+        sha256: [1; 32],
+        chunks: 1,
+        layouts: vec![layout(1)],
+        reduced: false,
+        settled: false,
+        scan: Scan::NotAsked,
+    };
     vec![
         Command::CreateJoinToken {
             hash: TokenHash([2; 32]),
@@ -294,7 +328,12 @@ fn sample_commands() -> Vec<Command> {
         Command::AbortUpload { upload: UploadId(2), vault },
         Command::SetVaultLimits { vault, quota_bytes: Some(2_000), strict: Some(true) },
         Command::ApplyTopology { expected_version: 0, topology: topology() },
-        Command::DeleteDocument { vault, document, revision: 1 },
+        Command::Sharing(Box::new(SharingCommand::CreateLink { vault, document, link: Box::new(link()) })),
+        Command::Sharing(Box::new(SharingCommand::OpenLink { hash: LinkHash([9; 32]) })),
+        Command::Document(Box::new(DocumentCommand::Trash { vault, document, revision: 1 })),
+        Command::Document(Box::new(DocumentCommand::Restore { vault, document, revision: 2 })),
+        Command::DeleteDocument { vault, document, revision: 3 },
+        Command::Sharing(Box::new(SharingCommand::ConfirmDeath { account: AccountId(1) })),
         Command::EndSession { account: AccountId(1), public_id: 1 },
         Command::Tick,
     ]
