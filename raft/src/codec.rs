@@ -13,7 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     model::{
-        Account, Blob, ClusterRecord, DiskRecord, Document, IdempotencyRecord, JoinToken, NodeRecord, Session, Upload, Vault, Version,
+        Account, Blob, ClusterRecord, DiskRecord, Document, IdempotencyRecord, JoinToken, NodeRecord, Service, Session, Upload, Vault,
+        Version,
     },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},
@@ -55,6 +56,8 @@ records!(
     AccountRef,
     SessionRef,
     Marker,
+    Service,
+    ServiceRef,
 );
 
 /// The account behind a keyed hash.
@@ -64,6 +67,15 @@ pub struct AccountRef(pub crate::model::AccountId);
 /// The session behind a public id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct SessionRef(pub crate::model::SessionId);
+
+/// The service behind the hash of a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct ServiceRef {
+    /// The vault that it acts in.
+    pub vault: crate::model::VaultId,
+    /// Its id.
+    pub service: crate::model::ServiceId,
+}
 
 /// A key whose presence is all there is to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]

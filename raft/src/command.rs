@@ -19,6 +19,10 @@ use crate::model::{
     WrappedKey,
 };
 
+pub mod identity;
+
+pub use identity::{IdentityCommand, NewService, SessionFacts};
+
 /// Most bytes of an encoded request.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
@@ -125,6 +129,8 @@ pub enum Command {
         lifetime_ms: u64,
         /// Assurance level.
         acr: String,
+        /// What else is known of the sign-in.
+        facts: Box<SessionFacts>,
     },
     /// A session ends.
     EndSession {
@@ -208,6 +214,9 @@ pub enum Command {
         /// Which.
         blob: BlobId,
     },
+
+    /// Sessions after their beginning, and services.
+    Identity(Box<IdentityCommand>),
 }
 
 /// A node as it joins.

@@ -8,7 +8,8 @@
 //! 5. A blob id is marked reserved if and only if a running upload holds it.
 //! 6. A document's newest version is stored among its versions too.
 //! 7. Every session's account exists and finds it by its public id.
-//! 8. Runs of uploads and blobs rise and are few; no run of an upload begins past the chunk that is written next.
+//! 8. Every service is found by each of its one or two secrets, and every secret leads to a service that has it.
+//! 9. Runs of uploads and blobs rise and are few; no run of an upload begins past the chunk that is written next.
 
 use std::collections::BTreeMap;
 
@@ -78,6 +79,25 @@ pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
         if view::account(read, session.account)?.is_none() || read.get(&keys::session_of(session.account, session.public_id))?.is_none() {
             found.push(format!("{:?} is not found from its account", session.id));
         }
+    }
+    let mut secrets = 0;
+    for account in &accounts {
+        for service in view::services(read, account.vault)? {
+            secrets += service.secrets.len();
+            for secret in &service.secrets {
+                if view::service_of(read, &secret.hash)?.as_ref() != Some(&service) {
+                    found.push(format!("{:?} is not found by one of its secrets", service.id));
+                }
+            }
+            if !(1..=2).contains(&service.secrets.len()) {
+                found.push(format!("{:?} has {} secrets", service.id, service.secrets.len()));
+            }
+        }
+    }
+    let (start, end) = keys::table_range(Table::ServiceSecret);
+    let kept = read.scan(&start, &end, LIMIT)?.len();
+    if kept != secrets {
+        found.push(format!("{kept} secrets are kept for services that have {secrets}"));
     }
     Ok(found)
 }

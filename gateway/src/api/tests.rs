@@ -15,13 +15,16 @@ use kluis_chunkstore::{
     code::Code as Shards,
     env::{Clock, Entropy},
 };
-use kluis_raft::{client::Metadata, client::memory::MemoryMetadata, command::Command, model::Role};
+use kluis_raft::{client::Metadata, client::memory::MemoryMetadata, command::Command, model::{Assurance, Role}};
 use serde_json::Value;
 use tower::ServiceExt;
 
 use super::{Check, Gateway, GatewayConfig, Guards, Health, auth::sign_in, ports_memory::MemoryBytes};
 use crate::{
-    auth::oidc::{Identity, SignIn},
+    auth::{
+        device::Device,
+        oidc::{Identity, SignIn},
+    },
     keys::{KeyRing, LookupKey, MasterKey, SecretKey, file::FileMasterKey, tests::TestEntropy},
     limits::Limits,
     telemetry::Telemetry,
@@ -158,11 +161,14 @@ async fn signed_in(gateway: &Gateway, number: &str, attempt: u8) -> String {
         family_name: "Peeters".into(),
         birthdate: "1990-01-01".into(),
         acr: "advanced".into(),
+        assurance: Assurance::High,
+        way: "itsme".into(),
+        step_up: None,
         roles: vec![Role::Citizen],
         return_json: true,
     };
-    let (token, _, _) = sign_in(gateway, &identity).await.unwrap();
-    token.to_text().to_string()
+    let begun = sign_in(gateway, &identity, &Device::default()).await.unwrap();
+    begun.token.to_text().to_string()
 }
 
 struct Reply {

@@ -169,7 +169,7 @@ pub async fn create(
         ];
         Some(idempotency(&headers, &caller, &parts)?)
     };
-    let vault = OpenVault::open(&gateway, gateway.metadata.view(), caller.session.vault).await?;
+    let vault = OpenVault::open(&gateway, gateway.metadata.view(), caller.vault).await?;
     let upload = begin(&gateway, &caller, &vault, &wanted, key).await?;
     let is_whole = wanted.length == 0;
     let appended = match piece {
@@ -219,7 +219,7 @@ async fn begin(
     let command = BeginUpload {
         upload: UploadId::new(gateway.clock.now_ms(), gateway.random()),
         vault: vault.id(),
-        account: caller.session.account,
+        account: caller.account,
         blob,
         target: UploadTarget::NewDocument(document),
         name: vault.seal_label(document, &wanted.label)?,
@@ -361,7 +361,7 @@ fn name_document(response: &mut Response, document: &Document) -> Result<(), Pro
 fn find(gateway: &Gateway, caller: &Caller, upload: &str) -> Result<Upload, Problem> {
     let id: UploadId = id(upload)?;
     view::upload(&*gateway.metadata.view(), id)?
-        .filter(|u| u.vault == caller.session.vault && u.resumable && u.expires_ms > gateway.clock.now_ms())
+        .filter(|u| u.vault == caller.vault && u.resumable && u.expires_ms > gateway.clock.now_ms())
         .ok_or_else(|| Problem::plain(Code::NotFound))
 }
 
@@ -429,7 +429,7 @@ pub async fn write(
     if announced.length.is_some_and(|l| l > left) {
         return Err(Problem::new(Code::TooLarge, format!("the upload takes {left} bytes more")));
     }
-    let vault = OpenVault::open(&gateway, gateway.metadata.view(), caller.session.vault).await?;
+    let vault = OpenVault::open(&gateway, gateway.metadata.view(), caller.vault).await?;
     let appended = append(&gateway, &caller, vault, upload.id, offset, body).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     let offset = match &appended {

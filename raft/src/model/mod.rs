@@ -8,11 +8,13 @@ pub mod account;
 pub mod cluster;
 pub mod document;
 pub mod runs;
+pub mod service;
 
-pub use account::{Account, AccountId, IdempotencyRecord, IdempotencyState, Role, Session, SessionId, Vault, VaultId, WrappedKey};
+pub use account::{Account, AccountId, Assurance, IdempotencyRecord, IdempotencyState, Role, Session, SessionId, Vault, VaultId, WrappedKey};
 pub use cluster::{ClusterRecord, DiskRecord, DiskState, JoinToken, NodeRecord, NodeRole, TokenHash};
 pub use document::{Blob, BlobLayout, Document, DocumentId, Tail, Upload, UploadId, UploadTarget, Version};
 pub use runs::{Run, Runs, TooManyAttempts};
+pub use service::{Scope, SecretHash, Service, ServiceId, ServiceSecret};
 
 use serde::{Deserialize, Serialize};
 

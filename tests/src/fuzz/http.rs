@@ -137,8 +137,8 @@ fn head_seeds() -> Vec<Vec<u8>> {
 /// Everything that is read from the head of a request before its body.
 fn request_head(data: &[u8]) -> bool {
     let headers = head(data);
-    let caller = Caller {
-        session: Session {
+    let caller = Caller::of_session(
+        Session {
             id: SessionId([1; 32]),
             public_id: 1,
             account: AccountId(1),
@@ -146,8 +146,14 @@ fn request_head(data: &[u8]) -> bool {
             created_ms: 0,
             expires_ms: 1,
             acr: String::new(),
+            assurance: Assurance::High,
+            way: String::new(),
+            device: Sealed::default(),
+            last_seen_ms: 0,
+            stepped_up_ms: 0,
         },
-    };
+        0,
+    );
     let announced = documents::announced(&headers, BODY_BYTES_MAX);
     if let Ok(announced) = &announced {
         assert!(announced.length.is_none_or(|length| length <= BODY_BYTES_MAX));

@@ -162,8 +162,8 @@ impl Switchboard {
     ) -> Result<String, Lost> {
         let answer = self.ask(at, patience, move |live| async move {
             let (gateway, _) = live.gateway()?;
-            let (token, _, _) = kluis_gateway::api::auth::sign_in(gateway, &identity()).await.ok()?;
-            Some(token.to_text().to_string())
+            let begun = kluis_gateway::api::auth::sign_in(gateway, &identity(), &Device::default()).await.ok()?;
+            Some(begun.token.to_text().to_string())
         });
         answer.await?.ok_or(Lost)
     }
