@@ -269,9 +269,10 @@ mod tests {
         assert_eq!(ids.len(), count);
         let operations = value["paths"].as_object().unwrap().iter();
         let operations: BTreeSet<(String, String)> = operations
-            .flat_map(|(path, item)| item.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())))
+            .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone())))
             .collect();
-        let table = access::ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+        let table: BTreeSet<(String, String)> =
+            access::ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
         assert_eq!(operations, table, "every operation says in gateway/src/api/access.rs what it asks of its caller");
         for path in ["/v1/documents", "/v1/documents/{id}/content", "/v1/uploads/{id}", "/readyz/{check}"] {
             assert!(value["paths"].get(path).is_some(), "{path}");

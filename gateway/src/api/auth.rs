@@ -152,7 +152,7 @@ fn device(headers: &HeaderMap, peer: Option<Peer>) -> Device {
 
 /// The ways to sign in: all that there are.
 #[utoipa::path(
-    get, path = "/v1/auth", operation_id = "ways_to_sign_in", tag = "sign-in",
+    get, path = "/v1/auth", tag = "sign-in",
     responses(
         (status = 200, body = Ways),
         (status = "default", description = "An error.", body = ProblemBody, content_type = "application/problem+json"),
@@ -167,7 +167,7 @@ pub async fn ways(State(gateway): State<Arc<Gateway>>) -> Json<Ways> {
 /// Begins a step-up of the session that asks: a fresh sign-in of the same person at an identity provider raises it, and
 /// it keeps its token. With `Accept: application/json`, the return answers in JSON.
 #[utoipa::path(
-    post, path = "/v1/auth/{provider}/start", operation_id = "start_step_up", tag = "sign-in", security(("bearer" = [])),
+    post, path = "/v1/auth/{provider}/start", tag = "sign-in", security(("bearer" = [])),
     params(("provider" = String, Path, description = "The identity provider's name.")),
     responses(
         (status = 200, body = StepUpStart, description = "Where the browser goes, with a cookie that binds the step-up to it."),
@@ -190,7 +190,7 @@ pub async fn step_up(
 
 /// Begins a sign-in with an identity card, or a step-up of the session that asks.
 #[utoipa::path(
-    post, path = "/v1/auth/eid/start", operation_id = "start_eid", tag = "sign-in", security((), ("bearer" = [])),
+    post, path = "/v1/auth/eid/start", tag = "sign-in", security((), ("bearer" = [])),
     params(("step_up" = Option<bool>, Query, description = "Whether the session that asks is raised. No other one begins then.")),
     responses(
         (status = 200, body = EidChallenge, description = "What the card is to sign, with a cookie that binds it to this browser."),
@@ -216,7 +216,7 @@ pub async fn start_eid(State(gateway): State<Arc<Gateway>>, request: Request) ->
 
 /// Ends a sign-in or step-up with an identity card.
 #[utoipa::path(
-    post, path = "/v1/auth/eid/callback", operation_id = "finish_eid", tag = "sign-in",
+    post, path = "/v1/auth/eid/callback", tag = "sign-in",
     request_body(content = EidAnswer, content_type = "application/json"),
     responses(
         (status = 200, body = SignedIn, description = "When the start asked for JSON; after a step-up, when the session is raised until."),
@@ -238,7 +238,7 @@ pub async fn finish_eid(
 
 /// Goes to an identity provider. With `Accept: application/json`, the return gives the token as JSON.
 #[utoipa::path(
-    get, path = "/v1/auth/{provider}/start", operation_id = "start", tag = "sign-in",
+    get, path = "/v1/auth/{provider}/start", tag = "sign-in",
     params(("provider" = String, Path, description = "The identity provider's name.")),
     responses(
         (status = 303, description = "To the identity provider, with a cookie that binds the sign-in to this browser."),
@@ -401,7 +401,7 @@ async fn sealed_device(
 
 /// What a device is recognised by: keyed, and another for each person.
 fn device_hash(gateway: &Gateway, lookup: &[u8; 32], device: &Device) -> [u8; 16] {
-    let hash = gateway.lookup.hash(&[b"kluis device v1", lookup.as_slice(), device.label().as_bytes()].concat());
+    let hash = gateway.lookup.hash(&[&b"kluis device v1"[..], lookup.as_slice(), device.label().as_bytes()].concat());
     let mut out = [0; 16];
     out.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
     out

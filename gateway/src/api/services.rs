@@ -134,7 +134,7 @@ fn in_range(pointer: &str, value: u64, range: std::ops::RangeInclusive<u64>) -> 
 
 /// Makes a service. Needs a step-up.
 #[utoipa::path(
-    post, path = "/v1/services", operation_id = "create_service", tag = "services", security(("bearer" = [])),
+    post, path = "/v1/services", tag = "services", security(("bearer" = [])),
     request_body(content = NewService, content_type = "application/json"),
     responses(
         (status = 201, body = ServiceWithSecret),
@@ -170,7 +170,7 @@ pub async fn create(State(gateway): State<Arc<Gateway>>, caller: Caller, headers
 
 /// The services that act in the caller's vault.
 #[utoipa::path(
-    get, path = "/v1/services", operation_id = "list_services", tag = "services", security(("bearer" = [])),
+    get, path = "/v1/services", tag = "services", security(("bearer" = [])),
     responses(
         (status = 200, body = ServiceList),
         (status = "default", description = "An error.", body = ProblemBody, content_type = "application/problem+json"),
@@ -186,7 +186,7 @@ pub async fn list(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result
 
 /// Gives a service a new secret. Needs a step-up.
 #[utoipa::path(
-    post, path = "/v1/services/{id}/rotate", operation_id = "rotate_service", tag = "services", security(("bearer" = [])),
+    post, path = "/v1/services/{id}/rotate", tag = "services", security(("bearer" = [])),
     params(("id" = String, Path, description = "The service's id.")),
     request_body(content = Rotation, content_type = "application/json"),
     responses(
@@ -216,7 +216,7 @@ pub async fn rotate(
 
 /// Ends a service.
 #[utoipa::path(
-    delete, path = "/v1/services/{id}", operation_id = "delete_service", tag = "services", security(("bearer" = [])),
+    delete, path = "/v1/services/{id}", tag = "services", security(("bearer" = [])),
     params(("id" = String, Path, description = "The service's id.")),
     responses(
         (status = 204, description = "Ended, everywhere."),

@@ -101,7 +101,7 @@ pub async fn list(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result
 
 /// Ends all sessions of the caller but the one that asks.
 #[utoipa::path(
-    delete, path = "/v1/sessions", operation_id = "end_other_sessions", tag = "sign-in", security(("bearer" = [])),
+    delete, path = "/v1/sessions", tag = "sign-in", security(("bearer" = [])),
     responses(
         (status = 204, description = "Ended, everywhere."),
         (status = "default", description = "An error.", body = ProblemBody, content_type = "application/problem+json"),

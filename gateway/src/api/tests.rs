@@ -15,7 +15,12 @@ use kluis_chunkstore::{
     code::Code as Shards,
     env::{Clock, Entropy},
 };
-use kluis_raft::{client::Metadata, client::memory::MemoryMetadata, command::Command, model::{Assurance, Role}};
+use kluis_raft::{
+    client::Metadata,
+    client::memory::MemoryMetadata,
+    command::Command,
+    model::{Assurance, Role},
+};
 use serde_json::Value;
 use tower::ServiceExt;
 

@@ -16,7 +16,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use http_body_util::BodyExt;
 use kluis_chunkstore::{code::Code as Shards, ids::BlobId};
 use kluis_raft::{
     command::{BeginUpload, Command},
@@ -294,14 +293,7 @@ fn from_tus(headers: &HeaderMap, body_max_bytes: u64) -> Result<Wanted, Problem>
 async fn from_json(gateway: &Gateway, headers: &HeaderMap, body: Body) -> Result<Wanted, Problem> {
     let limits = gateway.limits();
     announced(headers, limits.body_max_bytes)?;
-    let body = http_body_util::Limited::new(body, limits.json_max_bytes).collect().await.map_err(|error| {
-        if error.is::<http_body_util::LengthLimitError>() {
-            Problem::new(Code::TooLarge, format!("a JSON body has at most {} bytes", limits.json_max_bytes))
-        } else {
-            Problem::new(Code::LengthMismatch, "the body ended before its announced end")
-        }
-    })?;
-    let new: NewUpload = json::read(&body.to_bytes(), limits.json_depth_max)?;
+    let new: NewUpload = json::body(gateway, headers, body).await?;
     let sha256 = match &new.sha256 {
         None => None,
         Some(text) => Some(digest_from_hex(text).ok_or_else(|| {

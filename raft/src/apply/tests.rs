@@ -14,11 +14,11 @@ use super::*;
 use crate::{
     command::{AccountSeed, AdvanceUpload, BeginUpload, CommitUpload, IdentityCommand, NewDisk, NewNode, NewService},
     invariants::violations,
-    outcome::{IdentityOutcome, IdentityRefusal},
     model::{
         AccountId, Assurance, BlobLayout, DocumentId, IdempotencyState, NodeRole, Role, Runs, Scope, Sealed, SecretHash, ServiceId,
         SessionId, Tail, TokenHash, Upload, UploadId, UploadTarget, VaultId, WrappedKey,
     },
+    outcome::{IdentityOutcome, IdentityRefusal},
     store::{Store, Writes, memory::MemoryStore},
     view,
 };

@@ -10,7 +10,9 @@ pub mod document;
 pub mod runs;
 pub mod service;
 
-pub use account::{Account, AccountId, Assurance, IdempotencyRecord, IdempotencyState, Role, Session, SessionId, Vault, VaultId, WrappedKey};
+pub use account::{
+    Account, AccountId, Assurance, IdempotencyRecord, IdempotencyState, Role, Session, SessionId, Vault, VaultId, WrappedKey,
+};
 pub use cluster::{ClusterRecord, DiskRecord, DiskState, JoinToken, NodeRecord, NodeRole, TokenHash};
 pub use document::{Blob, BlobLayout, Document, DocumentId, Tail, Upload, UploadId, UploadTarget, Version};
 pub use runs::{Run, Runs, TooManyAttempts};

@@ -19,7 +19,11 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use kluis_gateway::auth::{national_number::NationalNumber, oidc::Identity};
-use kluis_raft::{client::Metadata, command::Command, model::{Assurance, Role}};
+use kluis_raft::{
+    client::Metadata,
+    command::Command,
+    model::{Assurance, Role},
+};
 use serde_json::Value;
 use tokio::time::sleep;
 

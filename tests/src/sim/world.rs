@@ -29,7 +29,12 @@ use kluis_chunkstore::{
     ids::{ClusterId, NodeId, SiteName, StorageId},
     net::identity::NodeName,
 };
-use kluis_gateway::{api::Gateway, auth::oidc::Identity, keys::file::FileMasterKey, router::router};
+use kluis_gateway::{
+    api::Gateway,
+    auth::{device::Device, oidc::Identity},
+    keys::file::FileMasterKey,
+    router::router,
+};
 use kluis_node::{
     assemble::Node,
     config::{
@@ -587,6 +592,8 @@ impl World {
                 loopback_exempt: true,
                 body_max_bytes: 64 << 20,
                 identity: Vec::new(),
+                card: None,
+                minimum_age: 0,
                 master_key: MasterKeyConfig::File { path: key },
             });
         }
