@@ -68,7 +68,7 @@ pub enum PublicKey<'a> {
 impl<'a> PublicKey<'a> {
     /// The bits of the key.
     pub fn bits(&self) -> &'a [u8] {
-        match self {
+        match *self {
             Self::P256(bits) | Self::P384(bits) | Self::Rsa(bits) => bits,
         }
     }

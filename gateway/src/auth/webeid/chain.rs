@@ -130,7 +130,8 @@ fn path_error(error: &Error) -> AuthError {
     match error {
         Error::CertRevoked => refused("revoked"),
         Error::CertExpired { .. } | Error::CertNotValidYet { .. } => refused("expired"),
-        Error::UnknownIssuer => refused("issuer"),
+        // The second: another authority of the same name.
+        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => refused("issuer"),
         Error::CrlExpired { .. } | Error::UnknownRevocationStatus => AuthError::RevocationUnknown,
         _ => refused("path"),
     }
