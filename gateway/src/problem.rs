@@ -12,7 +12,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use kluis_raft::{client::MetadataError, outcome::Refusal, store::StoreError};
+use kluis_raft::{
+    client::MetadataError,
+    outcome::{IdentityRefusal, Refusal},
+    store::StoreError,
+};
 use serde::Serialize;
 
 use crate::{auth::oidc::AuthError, ports::BytesError};
@@ -73,7 +77,11 @@ codes! {
     LoginMismatch = "login_mismatch", 401, "The sign-in was not started in this browser", "Start the sign-in again, in one browser, with cookies on.";
     LoginRefused = "login_refused", 401, "The identity provider did not confirm the sign-in", "Start the sign-in again.";
     TokenInvalid = "token_invalid", 401, "The identity provider's statement cannot be trusted", "Start the sign-in again; if it happens again, tell the operators.";
+    CertificateRefused = "certificate_refused", 401, "The card's certificate is not accepted", "Use a valid identity card, with its certificate for signing in; the detail says what is wrong.";
     CrossSite = "cross_site", 403, "The request came from another site", "Use the pages of this service, or a bearer token.";
+    StepUpRequired = "step_up_required", 403, "This needs a fresh proof of who you are", "Send POST /v1/auth/NAME/start with this session's token, NAME from GET /v1/auth (for eid, with ?step_up=true), finish that sign-in, and repeat the request within ten minutes.";
+    Underage = "underage", 403, "This service is for older people", "It can be used from the age that its operator set.";
+    ScopeExceeded = "scope_exceeded", 403, "This credential does not reach so far", "Use a service with the scope that this operation needs, or sign in as a person.";
     NotFound = "not_found", 404, "There is no such thing here", "Check the address. What is not yours is not shown either.";
     MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here", "Use one of the methods in the Allow header.";
     BodyTimeout = "body_timeout", 408, "The body came too slowly", "Send at least 1 KiB/s, or use a resumable upload.";
@@ -81,6 +89,7 @@ codes! {
     OffsetMismatch = "offset_mismatch", 409, "The offset is not where the upload stands", "Ask with HEAD where the upload stands, and go on from there.";
     UploadBusy = "upload_busy", 409, "Another request is writing to this upload", "Wait until it ends, or send it again later.";
     UploadRestart = "upload_restart", 409, "The upload met too many failures", "Begin a new upload.";
+    TooManyServices = "too_many_services", 409, "The vault has as many services as it may have", "Delete one that is not used.";
     Conflict = "conflict", 409, "The thing changed meanwhile", "Read it again and repeat the request.";
     DocumentGone = "document_gone", 410, "The document was deleted", "It cannot be brought back.";
     PreconditionFailed = "precondition_failed", 412, "The thing changed since you read it", "Read it again and send its new ETag.";
@@ -100,6 +109,7 @@ codes! {
     Internal = "internal", 500, "Something failed on our side", "Try again; if it happens again, tell the operators the trace_id.";
     ContentDamaged = "content_damaged", 503, "The content cannot be read at present", "It is being repaired: try again later.";
     ProviderUnreachable = "provider_unreachable", 503, "The identity provider does not answer", "Try again later.";
+    RevocationUnknown = "revocation_unknown", 503, "Whether the card was revoked cannot be found out at present", "Try again later, or sign in another way.";
     NoQuorum = "no_quorum", 503, "Too few sites are connected at present", "Try again later; nothing that was confirmed is lost.";
     WriteUnavailable = "write_unavailable", 503, "Too few disks can take the content at present", "Try again later.";
     NotEnoughShards = "not_enough_shards", 503, "Too few copies of the content are in reach at present", "Try again later.";
@@ -261,6 +271,12 @@ impl From<Refusal> for Problem {
             Refusal::NotInitialised => Code::Unavailable,
             Refusal::Document(refusal) => by_name(refusal.code()),
             Refusal::Sharing(refusal) => by_name(refusal.code()),
+            Refusal::Identity(refusal) => match refusal {
+                IdentityRefusal::OtherPerson => Code::LoginMismatch,
+                IdentityRefusal::TooWeak => Code::WeakIdentity,
+                IdentityRefusal::ServiceUnknown => Code::NotFound,
+                IdentityRefusal::TooManyServices { .. } => Code::TooManyServices,
+            },
             other => return Self::internal(other),
         };
         // A thing that is not there and a thing that is not yours get the same words.
@@ -315,10 +331,13 @@ impl From<AuthError> for Problem {
             "provider_unreachable" => Code::ProviderUnreachable,
             "provider_refused" => Code::LoginRefused,
             "token_invalid" => Code::TokenInvalid,
+            "certificate_refused" => Code::CertificateRefused,
+            "revocation_unknown" => Code::RevocationUnknown,
             _ => return Self::internal(error),
         };
         tracing::info!(code = code.as_str(), why = %error, "sign-in refused");
-        Self::plain(code)
+        // Fixed words of ours: the holder of a card learns what is wrong with it.
+        if code == Code::CertificateRefused { Self::new(code, error.to_string()) } else { Self::plain(code) }
     }
 }
 

@@ -22,7 +22,7 @@ use tracing::Instrument;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    api::{Gateway, auth, caller::Trace, content, documents, health, me, openapi, sessions, uploads},
+    api::{Gateway, auth, caller::Trace, content, documents, health, me, openapi, services, sessions, uploads},
     problem::{Code, Problem},
 };
 
@@ -31,10 +31,10 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// The table of URLs.
 fn table() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::with_openapi(openapi::base())
-        .routes(routes!(auth::start))
+        .routes(routes!(auth::start, auth::step_up))
         .routes(routes!(auth::jwks))
         .routes(routes!(auth::callback))
-        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::list, sessions::end_others))
         .routes(routes!(sessions::end))
         .routes(routes!(me::read))
         .routes(routes!(documents::list, documents::create))
@@ -47,6 +47,12 @@ fn table() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(health::ready))
         .routes(routes!(health::ready_one))
         .routes(routes!(health::metrics))
+        .routes(routes!(auth::ways))
+        .routes(routes!(auth::start_eid))
+        .routes(routes!(auth::finish_eid))
+        .routes(routes!(services::list, services::create))
+        .routes(routes!(services::rotate))
+        .routes(routes!(services::delete))
 }
 
 /// The whole service.
@@ -210,7 +216,10 @@ fn finish_headers(headers: &mut HeaderMap, trace: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::api::access;
 
     #[test]
     fn only_sound_trace_ids_are_taken_over() {
@@ -258,6 +267,13 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), count);
+        let operations = value["paths"].as_object().unwrap().iter();
+        let operations: BTreeSet<(String, String)> = operations
+            .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone())))
+            .collect();
+        let table: BTreeSet<(String, String)> =
+            access::ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+        assert_eq!(operations, table, "every operation says in gateway/src/api/access.rs what it asks of its caller");
         for path in ["/v1/documents", "/v1/documents/{id}/content", "/v1/uploads/{id}", "/readyz/{check}"] {
             assert!(value["paths"].get(path).is_some(), "{path}");
         }

@@ -31,6 +31,7 @@ use kluis_gateway::{
     auth::{
         jose::jwk::{DecryptionKey, SigningKey},
         oidc::{ClientKeys, ProviderConfig, RelyingParty, SignIn},
+        webeid::{WebEid, WebEidConfig},
     },
     keys::{
         KeyRing, LookupKey, MasterKey,
@@ -64,7 +65,7 @@ use crate::{
     ca::Authority,
     config::{
         Config,
-        types::{GatewayConfig, IdentityConfig, MasterKeyConfig},
+        types::{CardConfig, GatewayConfig, IdentityConfig, MasterKeyConfig},
     },
     data_path::{ClusterBytes, DataPath, DataPathOptions},
     disks::DiskSet,
@@ -535,7 +536,12 @@ impl GatewayParts {
         let stop = async move {
             let _ = stopping.wait_for(|stop| *stop).await;
         };
+        let lists = self.config.gateway.as_ref().and_then(|gateway| gateway.card.as_ref()).map(|card| card.lists_file.clone());
+        let renewing = gateway.sign_in.card().cloned().zip(lists).map(|(card, file)| tokio::spawn(renew_card_lists(card, file)));
         server::serve(gateway, router, listener, tls, stop, DRAIN).await;
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
     }
 
     async fn build_patiently(&self) -> Arc<Gateway> {
@@ -563,6 +569,8 @@ impl GatewayParts {
         for identity in &config.identity {
             providers.push(relying_party(identity, &public_url, &lookup, &self.env)?);
         }
+        let card = config.card.as_ref().map(|card| web_eid(card, &config.public_url, &lookup)).transpose()?;
+        let sign_in = SignIn::new(providers).map_err(|e| e.to_string())?.with_card(card).with_minimum_age(config.minimum_age);
         let limits = limits(&self.config, config);
         Ok(Gateway {
             clock: self.env.clock.clone(),
@@ -571,7 +579,7 @@ impl GatewayParts {
             bytes: Arc::new(ClusterBytes(self.path.clone())),
             keys,
             lookup,
-            sign_in: SignIn::new(providers).map_err(|e| e.to_string())?,
+            sign_in,
             config: HttpConfig { public_url, limits },
             telemetry: self.telemetry.clone(),
             health: self.health.clone(),
@@ -612,6 +620,39 @@ fn limits(config: &Config, gateway: &GatewayConfig) -> Limits {
     }
 }
 
+fn web_eid(config: &CardConfig, public_url: &url::Url, lookup: &LookupKey) -> Result<Arc<WebEid>, String> {
+    let read = |path: &Path| fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
+    let config = WebEidConfig {
+        public_url: public_url.clone(),
+        anchors_pem: read(&config.anchors_file)?,
+        intermediates_pem: read(&config.authorities_file)?,
+        lists_pem: read(&config.lists_file)?,
+        policies: config.policies.clone(),
+        ocsp_hosts: config.ocsp_hosts.clone(),
+    };
+    WebEid::new(config, lookup).map(Arc::new).map_err(|e| e.to_string())
+}
+
+/// Takes over newer revocation lists from their file. Those that cannot be read leave the old ones, until they expire.
+async fn renew_card_lists(card: Arc<WebEid>, file: std::path::PathBuf) {
+    let mut seen = None;
+    loop {
+        sleep(Duration::from_secs(60)).await;
+        let changed = fs::metadata(&file).and_then(|m| m.modified()).ok();
+        if changed == seen {
+            continue;
+        }
+        let renewed = fs::read(&file).map_err(|e| e.to_string()).and_then(|pem| card.renew_lists(&pem).map_err(|e| e.to_string()));
+        match renewed {
+            Ok(()) => tracing::info!("revocation lists of cards reloaded"),
+            Err(why) => {
+                tracing::error!(code = "CARD_LISTS_UNUSABLE", why, "the old revocation lists of cards stay in force until they expire")
+            }
+        }
+        seen = changed;
+    }
+}
+
 fn relying_party(config: &IdentityConfig, public_url: &str, lookup: &LookupKey, env: &Env) -> Result<RelyingParty, String> {
     let read = |path: &Path| fs::read(path).map(zeroize::Zeroizing::new).map_err(|e| format!("{}: {e}", path.display()));
     let signing =
@@ -627,6 +668,7 @@ fn relying_party(config: &IdentityConfig, public_url: &str, lookup: &LookupKey, 
         scope: config.scope.clone(),
         national_number_claim: config.national_number_claim.clone(),
         acr_values: config.acr_values.clone(),
+        substantial_acr_values: config.substantial_acr_values.clone(),
         id_token_alg: config.id_token_alg,
         id_token_encryption: config.id_token_encryption,
         require_par: config.require_par,

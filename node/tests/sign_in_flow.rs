@@ -72,6 +72,7 @@ fn relying_party(name: &str, issuer: &str) -> RelyingParty {
         scope: "openid service:VAULT_LOGIN profile eid".to_owned(),
         national_number_claim: NATIONAL_NUMBER_CLAIM.to_owned(),
         acr_values: vec![ACR_ADVANCED.to_owned()],
+        substantial_acr_values: Vec::new(),
         id_token_alg: SignatureAlgorithm::Rs256,
         id_token_encryption: Some(ENCRYPTION),
         userinfo: true,

@@ -13,8 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     model::{
-        Account, Blob, ClusterRecord, Death, DiskRecord, Document, Former, GivenRef, IdempotencyRecord, IncomingRef, JoinToken, Link,
-        LinkRef, NodeRecord, PairCount, Session, Share, Upload, Vault, Version,
+        Account, Blob, ClusterRecord, Death, DiskRecord, Document, Former, GivenRef, IdempotencyRecord, IncomingRef, JoinToken, Link, LinkRef, NodeRecord, PairCount, Service, Session, Share, Upload, Vault, Version,
     },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},
@@ -64,6 +63,8 @@ records!(
     Link,
     LinkRef,
     GivenRef,
+    Service,
+    ServiceRef,
 );
 
 /// The account behind a keyed hash.
@@ -73,6 +74,15 @@ pub struct AccountRef(pub crate::model::AccountId);
 /// The session behind a public id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct SessionRef(pub crate::model::SessionId);
+
+/// The service behind the hash of a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct ServiceRef {
+    /// The vault that it acts in.
+    pub vault: crate::model::VaultId,
+    /// Its id.
+    pub service: crate::model::ServiceId,
+}
 
 /// A key whose presence is all there is to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]

@@ -24,6 +24,9 @@ pub mod sharing;
 
 pub use document::{ChangeDocument, DocumentCommand};
 pub use sharing::{ChangeShare, CopyShared, CreateShares, Rewrap, SharingCommand, Which};
+pub mod identity;
+
+pub use identity::{IdentityCommand, NewService, SessionFacts};
 
 /// Most bytes of an encoded request.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
@@ -131,6 +134,8 @@ pub enum Command {
         lifetime_ms: u64,
         /// Assurance level.
         acr: String,
+        /// What else is known of the sign-in.
+        facts: Box<SessionFacts>,
     },
     /// A session ends.
     EndSession {
@@ -220,6 +225,8 @@ pub enum Command {
     Document(Box<DocumentCommand>),
     /// Shares, links, and the death flag.
     Sharing(Box<SharingCommand>),
+    /// Sessions after their beginning, and services.
+    Identity(Box<IdentityCommand>),
 }
 
 /// A node as it joins.

@@ -13,6 +13,7 @@
 //!    the pair; its marks (waiting, opened) and the recipient's entry are those of its state, and no others exist.
 //! 10. Nobody's part of the state mentions a share of another's that is not listed, but as a former one.
 //! 11. A link is found by its hash, and what a hash finds is a link; it was opened at most as often as it may be.
+//! 12. Every service is found by each of its one or two secrets, and every secret leads to a service that has it.
 
 use std::collections::BTreeMap;
 
@@ -89,6 +90,25 @@ pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
         if view::account(read, session.account)?.is_none() || read.get(&keys::session_of(session.account, session.public_id))?.is_none() {
             found.push(format!("{:?} is not found from its account", session.id));
         }
+    }
+    let mut secrets = 0;
+    for account in &accounts {
+        for service in view::services(read, account.vault)? {
+            secrets += service.secrets.len();
+            for secret in &service.secrets {
+                if view::service_of(read, &secret.hash)?.as_ref() != Some(&service) {
+                    found.push(format!("{:?} is not found by one of its secrets", service.id));
+                }
+            }
+            if !(1..=2).contains(&service.secrets.len()) {
+                found.push(format!("{:?} has {} secrets", service.id, service.secrets.len()));
+            }
+        }
+    }
+    let (start, end) = keys::table_range(Table::ServiceSecret);
+    let kept = read.scan(&start, &end, LIMIT)?.len();
+    if kept != secrets {
+        found.push(format!("{kept} secrets are kept for services that have {secrets}"));
     }
     Ok(found)
 }

@@ -5,7 +5,7 @@
 use kluis_chunkstore::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Account, Document, IdempotencyState, JoinToken, Sealed, Upload, Vault};
+use crate::model::{Account, Document, IdempotencyState, JoinToken, Sealed, Service, TimeMs, Upload, Vault};
 
 pub mod document;
 pub mod sharing;
@@ -40,6 +40,8 @@ pub enum Outcome {
         created: bool,
         /// When the session ends.
         expires_ms: u64,
+        /// Whether the person signed in before, but never with this device: they are told.
+        new_device: bool,
     },
     /// The vault after a change.
     Vault(Box<Vault>),
@@ -55,6 +57,52 @@ pub enum Outcome {
     Document(DocumentOutcome),
     /// See [`SharingOutcome`].
     Sharing(SharingOutcome),
+    /// What a command about sessions or services came to.
+    Identity(IdentityOutcome),
+}
+
+/// What a command about sessions or services came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdentityOutcome {
+    /// The session is raised.
+    SteppedUp {
+        /// Until when.
+        until_ms: TimeMs,
+    },
+    /// The service after a change.
+    Service(Box<Service>),
+}
+
+/// Why a command about sessions or services was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum IdentityRefusal {
+    /// Somebody else proved who they are.
+    #[error("another person signed in than the one whose session it is")]
+    OtherPerson,
+    /// The proof is not of the highest level.
+    #[error("the step-up was not of the highest level of assurance")]
+    TooWeak,
+    /// The service is unknown, or another vault's.
+    #[error("no such service")]
+    ServiceUnknown,
+    /// The vault has as many services as it may have.
+    #[error("the vault has {limit} services already")]
+    TooManyServices {
+        /// Most services.
+        limit: usize,
+    },
+}
+
+impl IdentityRefusal {
+    /// The stable code, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::OtherPerson => "login_mismatch",
+            Self::TooWeak => "weak_identity",
+            Self::ServiceUnknown => "not_found",
+            Self::TooManyServices { .. } => "too_many_services",
+        }
+    }
 }
 
 /// Why a command was refused.
@@ -165,4 +213,7 @@ pub enum Refusal {
     /// See [`SharingRefusal`].
     #[error(transparent)]
     Sharing(#[from] SharingRefusal),
+    /// A command about sessions or services.
+    #[error(transparent)]
+    Identity(#[from] IdentityRefusal),
 }

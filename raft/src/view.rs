@@ -8,11 +8,11 @@ use kluis_chunkstore::{
 };
 
 use crate::{
-    codec::{self, SessionRef},
+    codec::{self, AccountRef, ServiceRef, SessionRef},
     keys::{self, Table},
     model::{
-        Account, AccountId, Blob, ClusterRecord, DiskRecord, Document, DocumentId, IdempotencyRecord, NodeRecord, Session, SessionId,
-        Upload, UploadId, Vault, VaultId, Version,
+        Account, AccountId, Blob, ClusterRecord, DiskRecord, Document, DocumentId, IdempotencyRecord, NodeRecord, SecretHash, Service,
+        ServiceId, Session, SessionId, Upload, UploadId, Vault, VaultId, Version,
     },
     store::{Read, StoreError},
 };
@@ -76,6 +76,32 @@ pub fn sessions(read: &dyn Read, account: AccountId) -> Result<Vec<Session>, Sto
 /// An account.
 pub fn account(read: &dyn Read, id: AccountId) -> Result<Option<Account>, StoreError> {
     codec::load(read, &keys::account(id))
+}
+
+/// The account of a keyed hash of a national number.
+pub fn account_of(read: &dyn Read, lookup: &[u8; 32]) -> Result<Option<Account>, StoreError> {
+    match codec::load::<AccountRef>(read, &keys::lookup(lookup))? {
+        Some(AccountRef(id)) => account(read, id),
+        None => Ok(None),
+    }
+}
+
+/// A service of a vault.
+pub fn service(read: &dyn Read, vault: VaultId, id: ServiceId) -> Result<Option<Service>, StoreError> {
+    codec::load(read, &keys::service(vault, id))
+}
+
+/// All services of a vault, oldest first.
+pub fn services(read: &dyn Read, vault: VaultId) -> Result<Vec<Service>, StoreError> {
+    values(codec::load_range(read, &keys::services(vault), 1000)?)
+}
+
+/// The service behind a secret's hash; it, or the secret, may have expired: ask [`Service::accepts`].
+pub fn service_of(read: &dyn Read, hash: &SecretHash) -> Result<Option<Service>, StoreError> {
+    match codec::load::<ServiceRef>(read, &keys::service_secret(hash))? {
+        Some(found) => service(read, found.vault, found.service),
+        None => Ok(None),
+    }
 }
 
 /// A vault.

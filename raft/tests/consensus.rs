@@ -183,6 +183,7 @@ fn sign_in(person: u64) -> Command {
         session_public_id: id,
         lifetime_ms: 3_600_000,
         acr: "high".into(),
+        facts: Box::default(),
     }
 }
 

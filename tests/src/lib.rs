@@ -2,7 +2,7 @@
 //! targets.
 //!
 //! Reading order: [`cluster`] (processes), [`api`] (one person's documents), [`load`] (many of them at
-//! once), [`mixed`] (with deletions), [`paced`] (what a client notices), [`program`] (single commands), [`ports`]
+//! once), [`mixed`] (with deletions), [`paced`] (what a client notices), [`program`] (single commands), [`card`] (identity cards), [`ports`]
 //! (where clusters listen). Faults: [`switch`] between namespaces ([`netns`]) with a cluster in them
 //! ([`netns_cluster`]), [`loop_disk`] (file systems), [`rot`] (bytes), by programs of the system ([`tools`]). Apart
 //! from these, [`fuzz`] (every parser as a function of bytes) and [`sim`] (the whole cluster in one process from one
@@ -16,6 +16,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod api;
+pub mod card;
 pub mod cluster;
 pub mod fuzz;
 pub mod load;

@@ -140,6 +140,8 @@ targets!(
     tus_fields,
     json_body,
     bearer_token,
+    card_certificate,
+    card_token,
     cursor,
     national_number,
     hash_state,
@@ -153,7 +155,9 @@ targets!(
     login_state,
     login_state_content,
     discovery,
+    ocsp_answer,
     token_answer,
+    user_agent,
     // Keys.
     key_file,
     wrapped_key,

@@ -14,20 +14,26 @@ use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
 /// What is published: leaving one out of the document, or taking one away, breaks clients.
-const PUBLISHED: [(&str, &[&str]); 16] = [
+const PUBLISHED: [(&str, &[&str]); 22] = [
     ("/livez", &["get"]),
     ("/metrics", &["get"]),
     ("/readyz", &["get"]),
     ("/readyz/{check}", &["get"]),
+    ("/v1/auth", &["get"]),
     ("/v1/auth/callback", &["get"]),
+    ("/v1/auth/eid/callback", &["post"]),
+    ("/v1/auth/eid/start", &["post"]),
     ("/v1/auth/{provider}/jwks", &["get"]),
-    ("/v1/auth/{provider}/start", &["get"]),
+    ("/v1/auth/{provider}/start", &["get", "post"]),
     ("/v1/documents", &["get", "post"]),
     ("/v1/documents/{id}", &["delete", "get"]),
     ("/v1/documents/{id}/content", &["get", "head", "put"]),
     ("/v1/documents/{id}/versions", &["get"]),
     ("/v1/me", &["get"]),
-    ("/v1/sessions", &["get"]),
+    ("/v1/services", &["get", "post"]),
+    ("/v1/services/{id}", &["delete"]),
+    ("/v1/services/{id}/rotate", &["post"]),
+    ("/v1/sessions", &["delete", "get"]),
     ("/v1/sessions/{id}", &["delete"]),
     ("/v1/uploads", &["options", "post"]),
     ("/v1/uploads/{id}", &["delete", "get", "head", "patch"]),

@@ -1,24 +1,28 @@
-//! Who asks: the session behind a bearer token or a cookie, looked up linearizably.
+//! Who asks: the session behind a bearer token or a cookie, or the service behind a secret, looked up linearizably.
 //!
 //! Owns: [`Caller`], and what else is read from the head of every request ([`Peer`], [`Trace`]).
 //! Holds: (1) a session that was ended anywhere is refused here from the moment that ending it was
 //! answered, for the look-up waits for the majority; (2) a token that is missing, malformed, unknown,
 //! ended or too old gets one and the same answer; (3) a cookie alone changes nothing when another site
-//! had the browser send it.
+//! had the browser send it; (4) a service gets past here only on a route that its scope names.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath};
 use http::{HeaderMap, Method, header, request::Parts};
 use kluis_raft::{
-    model::{Session, SessionId},
+    command::{Command, IdentityCommand},
+    model::{AccountId, Scope, SecretHash, Service, Session, SessionId, VaultId},
     store::Read,
     view,
 };
 
 use crate::{
-    api::Gateway,
-    auth::token::BearerToken,
+    api::{
+        Gateway,
+        access::{self, Need},
+    },
+    auth::token::{BearerToken, ServiceToken},
     problem::{Code, Problem},
 };
 
@@ -33,11 +37,98 @@ pub struct Peer(pub IpAddr);
 #[derive(Debug, Clone)]
 pub struct Trace(pub Arc<str>);
 
-/// A signed-in person.
+/// How long uses of sessions are gathered before they are told to the metadata group together.
+const SEEN_DELAY: Duration = Duration::from_secs(10);
+
+/// A signed-in person, or a service.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The session.
-    pub session: Session,
+    /// Who answers for the request.
+    pub account: AccountId,
+    /// The vault that it is about.
+    pub vault: VaultId,
+    /// What was shown.
+    pub credential: Credential,
+    /// When it was looked up.
+    pub at_ms: u64,
+}
+
+/// What a caller showed.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// A person's token.
+    Session(Box<Session>),
+    /// A service's secret.
+    Service {
+        /// The service.
+        service: Box<Service>,
+        /// Which of its secrets.
+        secret: SecretHash,
+    },
+}
+
+impl Caller {
+    /// The person of a session.
+    pub fn of_session(session: Session, at_ms: u64) -> Self {
+        Self { account: session.account, vault: session.vault, credential: Credential::Session(Box::new(session)), at_ms }
+    }
+
+    /// A service that showed this secret.
+    pub fn of_service(service: Service, secret: SecretHash, at_ms: u64) -> Self {
+        let (account, vault) = (service.account, service.vault);
+        Self { account, vault, credential: Credential::Service { service: Box::new(service), secret }, at_ms }
+    }
+
+    /// The session of the person who asks.
+    ///
+    /// # Errors
+    /// 403 for a service.
+    pub fn session(&self) -> Result<&Session, Problem> {
+        match &self.credential {
+            Credential::Session(session) => Ok(session),
+            Credential::Service { .. } => Err(Problem::plain(Code::ScopeExceeded)),
+        }
+    }
+
+    /// Refuses a service without this scope; a person has all of them.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn require_scope(&self, scope: Scope) -> Result<(), Problem> {
+        match &self.credential {
+            Credential::Session(_) => Ok(()),
+            Credential::Service { service, .. } if service.scopes.contains(&scope) => Ok(()),
+            Credential::Service { .. } => Err(Problem::plain(Code::ScopeExceeded)),
+        }
+    }
+
+    /// Looks the credential up once more: who was signed out meanwhile is refused.
+    ///
+    /// # Errors
+    /// 401; 500 when the store fails.
+    pub fn again(&self, read: &dyn Read, now_ms: u64) -> Result<(), Problem> {
+        let holds = match &self.credential {
+            Credential::Session(session) => find(read, &session.id, now_ms)?.is_some(),
+            Credential::Service { secret, .. } => find_service(read, secret, now_ms)?.is_some(),
+        };
+        if holds { Ok(()) } else { Err(Problem::unauthenticated()) }
+    }
+
+    fn meets(&self, need: Option<Need>) -> Result<(), Problem> {
+        match need {
+            Some(Need::Nothing) => Ok(()),
+            Some(Need::Scope(scope)) => self.require_scope(scope),
+            Some(Need::Person) | None => self.session().map(|_| ()),
+        }
+    }
+}
+
+/// For what cannot be undone: the person proved who they are, at a high level, within the last ten minutes.
+///
+/// # Errors
+/// 403 `step_up_required`, which says how; 403 for a service.
+pub fn require_step_up(caller: &Caller) -> Result<(), Problem> {
+    if caller.session()?.is_stepped_up(caller.at_ms) { Ok(()) } else { Err(Problem::plain(Code::StepUpRequired)) }
 }
 
 impl FromRequestParts<Arc<Gateway>> for Caller {
@@ -52,11 +143,8 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
             return Err(Problem::new(Code::TooManyRequests, "too many bad tokens came from this address"));
         }
         let (text, by_cookie) = token_text(&parts.headers).ok_or_else(Problem::unauthenticated)?;
-        let found = match BearerToken::parse(text) {
-            Ok(token) => find(&*gateway.current().await?, &token.session_id(), now_ms)?,
-            Err(_) => None,
-        };
-        let Some(session) = found else {
+        let found = look_up(gateway, text, by_cookie, now_ms).await?;
+        let Some(caller) = found else {
             if let Some(address) = address {
                 gateway.guards.note_bad_token(address, now_ms);
             }
@@ -65,8 +153,50 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
         if by_cookie && !is_safe(&parts.method) && !is_same_origin(&parts.headers) {
             return Err(Problem::plain(Code::CrossSite));
         }
-        Ok(Self { session })
+        caller.meets(parts.extensions.get::<MatchedPath>().and_then(|path| access::need(&parts.method, path.as_str())))?;
+        note_seen(gateway, &caller);
+        Ok(caller)
     }
+}
+
+/// Who shows `text`. A service's secret is taken from the header only: browsers do not hold one.
+async fn look_up(gateway: &Gateway, text: &str, by_cookie: bool, now_ms: u64) -> Result<Option<Caller>, Problem> {
+    if let Ok(token) = BearerToken::parse(text) {
+        let found = find(&*gateway.current().await?, &token.session_id(), now_ms)?;
+        return Ok(found.map(|session| Caller::of_session(session, now_ms)));
+    }
+    match ServiceToken::parse(text) {
+        Ok(token) if !by_cookie => {
+            let secret = token.secret_hash();
+            let found = find_service(&*gateway.current().await?, &secret, now_ms)?;
+            Ok(found.map(|service| Caller::of_service(service, secret, now_ms)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Notes that a session is used, once in [`Session::SEEN_STEP_MS`]; the first one noted tells all of a moment together.
+fn note_seen(gateway: &Arc<Gateway>, caller: &Caller) {
+    let Credential::Session(session) = &caller.credential else { return };
+    if caller.at_ms < session.last_seen_ms.saturating_add(Session::SEEN_STEP_MS) || !gateway.guards.note_seen(session.id) {
+        return;
+    }
+    let gateway = Arc::clone(gateway);
+    tokio::spawn(async move {
+        tokio::time::sleep(SEEN_DELAY).await;
+        let command = IdentityCommand::NoteSeen { sessions: gateway.guards.take_seen() };
+        if let Err(error) = gateway.metadata.propose(Command::Identity(Box::new(command))).await {
+            tracing::debug!(%error, "when sessions were seen is not noted this time");
+        }
+    });
+}
+
+/// The service, if it and this secret of it have not expired.
+///
+/// # Errors
+/// 500 when the store fails.
+pub fn find_service(read: &dyn Read, secret: &SecretHash, now_ms: u64) -> Result<Option<Service>, Problem> {
+    Ok(view::service_of(read, secret)?.filter(|service| service.accepts(secret, now_ms)))
 }
 
 /// The session, if it exists and has not ended.

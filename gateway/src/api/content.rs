@@ -90,7 +90,7 @@ pub async fn read(
         (len, is_multipart, Body::empty())
     } else {
         let sealer = vault.sealer(version.blob, &version.wrapped_key)?;
-        let source = Source { gateway: Arc::clone(&gateway), session: caller.session.clone(), document: document.id, blob, sealer };
+        let source = Source { gateway: Arc::clone(&gateway), caller: caller.clone(), document: document.id, blob, sealer };
         let delivery = deliver::deliver(source, &parts, media_type, boundary.clone()).await?;
         (delivery.len, delivery.boundary.is_some(), delivery.body)
     };

@@ -14,13 +14,13 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use kluis_raft::{
     client::MetadataError,
-    model::{Blob, DocumentId, Session},
+    model::{Blob, DocumentId},
     view,
 };
 use tokio::time::Instant;
 
 use crate::{
-    api::{Gateway, caller},
+    api::{Caller, Gateway},
     problem::{Code, Problem},
     range::ByteRange,
     seal::{ChunkSealer, sealed_len},
@@ -32,8 +32,8 @@ use crate::{
 pub struct Source {
     /// The gateway.
     pub gateway: Arc<Gateway>,
-    /// Who reads: ended sessions stop it.
-    pub session: Session,
+    /// Who reads: an ended session or service stops it.
+    pub caller: Caller,
     /// The document: its deletion stops it.
     pub document: DocumentId,
     /// The bytes.
@@ -213,8 +213,8 @@ async fn still_allowed(source: &Source, checked: &Mutex<Option<Instant>>) -> Res
         tries += 1;
     }
     let read = gateway.metadata.view();
-    caller::find(&*read, &source.session.id, gateway.clock.now_ms())?.ok_or_else(Problem::unauthenticated)?;
-    view::document(&*read, source.session.vault, source.document)?.ok_or_else(|| Problem::plain(Code::NotFound))?;
+    source.caller.again(&*read, gateway.clock.now_ms())?;
+    view::document(&*read, source.caller.vault, source.document)?.ok_or_else(|| Problem::plain(Code::NotFound))?;
     *checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     Ok(())
 }

@@ -182,8 +182,8 @@ pub fn id<T: std::str::FromStr>(text: &str) -> Result<T, Problem> {
 pub async fn find(gateway: &Gateway, caller: &Caller, document: &str) -> Result<(OpenVault, Document), Problem> {
     let id: DocumentId = id(document)?;
     let read = gateway.metadata.view();
-    let document = view::document(&*read, caller.session.vault, id)?.ok_or_else(|| Problem::plain(Code::NotFound))?;
-    Ok((OpenVault::open(gateway, read, caller.session.vault).await?, document))
+    let document = view::document(&*read, caller.vault, id)?.ok_or_else(|| Problem::plain(Code::NotFound))?;
+    Ok((OpenVault::open(gateway, read, caller.vault).await?, document))
 }
 
 /// Checks the `If-Match` that a change needs.
@@ -251,7 +251,7 @@ pub fn idempotency(headers: &HeaderMap, caller: &Caller, parts: &[&[u8]]) -> Res
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
         return Err(Problem::new(Code::BadHeader, format!("idempotency-key: 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes")));
     }
-    let account = caller.session.account.to_bytes();
+    let account = caller.account.to_bytes();
     Ok((hash(&[b"idempotency key", &account, key.as_bytes()]), hash(parts)))
 }
 
@@ -283,7 +283,7 @@ pub async fn list(State(gateway): State<Arc<Gateway>>, caller: Caller, RawQuery(
     let params = Params::parse(query.as_deref(), &["limit", "cursor"])?;
     let limit = page_limit(&gateway, &params)?;
     let read = gateway.metadata.view();
-    let vault = OpenVault::open(&gateway, Arc::clone(&read), caller.session.vault).await?;
+    let vault = OpenVault::open(&gateway, Arc::clone(&read), caller.vault).await?;
     let before = params.value("cursor").map(|c| vault.open_cursor(c)).transpose()?.map(DocumentId);
     // One more than is shown tells whether there is a next page.
     let mut found = view::documents(&*read, vault.id(), before, limit + 1)?;
@@ -361,7 +361,7 @@ pub async fn create(
             &announced.sha256.unwrap_or_default(),
         ],
     )?;
-    let vault = OpenVault::open(&gateway, gateway.metadata.view(), caller.session.vault).await?;
+    let vault = OpenVault::open(&gateway, gateway.metadata.view(), caller.vault).await?;
     let target = UploadTarget::NewDocument(DocumentId::new(gateway.clock.now_ms(), gateway.random()));
     let plan = Plan { target, label, length: announced.length, sha256: announced.sha256, idempotency: Some(idempotency) };
     let document = ingest::receive(&gateway, &caller, &vault, plan, body).await?;

@@ -224,7 +224,7 @@ pub async fn receive(gateway: &Arc<Gateway>, caller: &Caller, vault: &OpenVault,
     let limits = gateway.limits();
     let _place = gateway
         .guards
-        .upload_place(caller.session.account, limits.uploads_per_account)
+        .upload_place(caller.account, limits.uploads_per_account)
         .ok_or_else(|| Problem::new(Code::TooManyRequests, "too many uploads of this account are running"))?;
     let cluster = gateway.cluster(&*gateway.metadata.view())?;
     let mut reader = BodyReader::new(body, limits.body_max_bytes);
@@ -258,7 +258,7 @@ pub async fn receive(gateway: &Arc<Gateway>, caller: &Caller, vault: &OpenVault,
     let begin = BeginUpload {
         upload: UploadId::new(gateway.clock.now_ms(), gateway.random()),
         vault: vault.id(),
-        account: caller.session.account,
+        account: caller.account,
         blob,
         name: vault.seal_label(target_document(&plan.target), &plan.label)?,
         target: plan.target.clone(),

@@ -7,16 +7,40 @@
 
 use std::fmt;
 
+use axum::body::Body;
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
 use serde::{
     Deserializer,
     de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
+use super::Gateway;
 use crate::problem::{Code, Problem};
 
 /// Marks the error of a too deep body among serde's errors, which are only text.
 const TOO_DEEP: &str = "nested deeper than allowed";
+
+/// The value of type `T` in the body of a request. `T` must deny unknown fields.
+///
+/// # Errors
+/// 415 for another media type, 413 when it is too long, 400 as [`read`].
+pub async fn body<T: DeserializeOwned>(gateway: &Gateway, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    let limits = gateway.limits();
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|text| text.split(';').next());
+    if !media_type.is_some_and(|text| text.trim().eq_ignore_ascii_case("application/json")) {
+        return Err(Problem::new(Code::MediaTypeRefused, "send an application/json body"));
+    }
+    let body = http_body_util::Limited::new(body, limits.json_max_bytes).collect().await.map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() {
+            Problem::new(Code::TooLarge, format!("a JSON body has at most {} bytes", limits.json_max_bytes))
+        } else {
+            Problem::new(Code::LengthMismatch, "the body ended before its announced end")
+        }
+    })?;
+    read(&body.to_bytes(), limits.json_depth_max)
+}
 
 /// The value of type `T` in `body`, nested at most `depth_max` deep. `T` must deny unknown fields.
 ///

@@ -98,7 +98,7 @@ pub fn role_name(role: Role) -> &'static str {
 )]
 pub async fn read(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Json<Me>, Problem> {
     let read = gateway.metadata.view();
-    let account = view::account(&*read, caller.session.account)?.ok_or_else(|| Problem::plain(Code::NotFound))?;
+    let account = view::account(&*read, caller.account)?.ok_or_else(|| Problem::plain(Code::NotFound))?;
     let vault = OpenVault::open(&gateway, read, account.vault).await?;
     let plain = vault.open_profile(&account.profile)?;
     let profile: Profile = serde_json::from_slice(&plain).map_err(|_| Problem::internal("an account's profile is damaged"))?;
@@ -117,6 +117,6 @@ pub async fn read(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result
         },
         documents: vault.record.documents,
         created_at: rfc3339(account.created_ms),
-        session: shown(&caller.session, &caller.session),
+        session: shown(caller.session()?, caller.session()?, &vault)?,
     }))
 }

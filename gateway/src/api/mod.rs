@@ -1,7 +1,7 @@
 //! The API, one resource a file, over one shared state.
 //!
-//! Reading order: [`state`] (what a request sees), [`caller`] (who asks), [`documents`] and [`content`] (the
-//! heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`me`],
+//! Reading order: [`state`] (what a request sees), [`caller`] (who asks), [`access`] (what each route asks of them), [`documents`] and [`content`] (the
+//! heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`services`], [`me`],
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
 //!
@@ -9,6 +9,7 @@
 //! Holds: (1) nothing of a vault is read before a linearizable look at the session; (2) what is another's
 //! and what does not exist give the same answer; (3) a refused request changes nothing.
 
+pub mod access;
 pub mod auth;
 pub mod caller;
 pub mod content;
@@ -22,6 +23,7 @@ pub mod name;
 pub mod openapi;
 pub mod params;
 pub mod resume;
+pub mod services;
 pub mod sessions;
 pub mod state;
 pub mod uploads;

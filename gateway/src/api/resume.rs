@@ -146,7 +146,7 @@ pub async fn append(
     let limits = gateway.limits();
     let _place = gateway
         .guards
-        .upload_place(caller.session.account, limits.uploads_per_account)
+        .upload_place(caller.account, limits.uploads_per_account)
         .ok_or_else(|| Problem::new(Code::TooManyRequests, "too many uploads of this account are running"))?;
     let writer = gateway.random();
     let lock = Command::LockUpload { upload, vault: vault.id(), writer, lease_ms: limits.upload_lease_ms, renew: false };

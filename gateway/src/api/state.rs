@@ -7,7 +7,7 @@
 //! The gateway takes clock and randomness, not the whole environment: it opens no file and no socket.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -17,7 +17,7 @@ use kluis_chunkstore::env::{Clock, Entropy};
 use kluis_raft::{
     client::Metadata,
     command::Command,
-    model::{AccountId, ClusterRecord},
+    model::{AccountId, ClusterRecord, SessionId},
     outcome::Outcome,
     store::Read,
     view,
@@ -143,9 +143,24 @@ struct BadTokens {
 pub struct Guards {
     bad_tokens: Mutex<HashMap<IpAddr, BadTokens>>,
     uploads: Arc<Mutex<HashMap<AccountId, usize>>>,
+    seen: Mutex<HashSet<SessionId>>,
 }
 
+/// Sessions noted as used at once; more of them are noted the next time: one command holds as many.
+const SEEN_MAX: usize = 256;
+
 impl Guards {
+    /// Notes that a session is used; whether it is the first since [`Guards::take_seen`].
+    pub fn note_seen(&self, session: SessionId) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.len() < SEEN_MAX && seen.insert(session) && seen.len() == 1
+    }
+
+    /// The sessions that were used, which are forgotten here.
+    pub fn take_seen(&self) -> Vec<SessionId> {
+        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+    }
+
     /// Whether `address` showed more bad tokens this minute than `max`.
     pub fn is_throttled(&self, address: IpAddr, now_ms: u64, max: u32) -> bool {
         let counts = self.bad_tokens.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,20 +15,23 @@ use kluis_chunkstore::{
     code::Code as Shards,
     env::{Clock, Entropy},
 };
-use kluis_raft::{client::Metadata, client::memory::MemoryMetadata, command::Command, model::Role};
+use kluis_raft::{client::Metadata, client::memory::MemoryMetadata, command::Command};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::{Check, Gateway, GatewayConfig, Guards, Health, auth::sign_in, ports_memory::MemoryBytes};
+use super::{Check, Gateway, GatewayConfig, Guards, Health, ports_memory::MemoryBytes};
 use crate::{
-    auth::oidc::{Identity, SignIn},
+    auth::oidc::SignIn,
     keys::{KeyRing, LookupKey, MasterKey, SecretKey, file::FileMasterKey, tests::TestEntropy},
     limits::Limits,
     telemetry::Telemetry,
     upload::sha256_field_value,
 };
 
+mod people;
 mod torn;
+
+use people::signed_in;
 
 /// A clock that a test moves.
 struct TestClock(AtomicU64);
@@ -147,22 +150,6 @@ impl World {
         }
         panic!("a reservation was left");
     }
-}
-
-async fn signed_in(gateway: &Gateway, number: &str, attempt: u8) -> String {
-    let identity = Identity {
-        attempt: [attempt; 32],
-        number: number.parse().unwrap(),
-        name: "Alice Peeters".into(),
-        given_name: "Alice".into(),
-        family_name: "Peeters".into(),
-        birthdate: "1990-01-01".into(),
-        acr: "advanced".into(),
-        roles: vec![Role::Citizen],
-        return_json: true,
-    };
-    let (token, _, _) = sign_in(gateway, &identity).await.unwrap();
-    token.to_text().to_string()
 }
 
 struct Reply {

@@ -16,7 +16,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use http_body_util::BodyExt;
 use kluis_chunkstore::{code::Code as Shards, ids::BlobId};
 use kluis_raft::{
     command::{BeginUpload, Command},
@@ -169,7 +168,7 @@ pub async fn create(
         ];
         Some(idempotency(&headers, &caller, &parts)?)
     };
-    let vault = OpenVault::open(&gateway, gateway.metadata.view(), caller.session.vault).await?;
+    let vault = OpenVault::open(&gateway, gateway.metadata.view(), caller.vault).await?;
     let upload = begin(&gateway, &caller, &vault, &wanted, key).await?;
     let is_whole = wanted.length == 0;
     let appended = match piece {
@@ -219,7 +218,7 @@ async fn begin(
     let command = BeginUpload {
         upload: UploadId::new(gateway.clock.now_ms(), gateway.random()),
         vault: vault.id(),
-        account: caller.session.account,
+        account: caller.account,
         blob,
         target: UploadTarget::NewDocument(document),
         name: vault.seal_label(document, &wanted.label)?,
@@ -296,14 +295,7 @@ fn from_tus(headers: &HeaderMap, body_max_bytes: u64) -> Result<Wanted, Problem>
 async fn from_json(gateway: &Gateway, headers: &HeaderMap, body: Body) -> Result<Wanted, Problem> {
     let limits = gateway.limits();
     announced(headers, limits.body_max_bytes)?;
-    let body = http_body_util::Limited::new(body, limits.json_max_bytes).collect().await.map_err(|error| {
-        if error.is::<http_body_util::LengthLimitError>() {
-            Problem::new(Code::TooLarge, format!("a JSON body has at most {} bytes", limits.json_max_bytes))
-        } else {
-            Problem::new(Code::LengthMismatch, "the body ended before its announced end")
-        }
-    })?;
-    let new: NewUpload = json::read(&body.to_bytes(), limits.json_depth_max)?;
+    let new: NewUpload = json::body(gateway, headers, body).await?;
     let sha256 = match &new.sha256 {
         None => None,
         Some(text) => Some(digest_from_hex(text).ok_or_else(|| {
@@ -363,7 +355,7 @@ fn name_document(response: &mut Response, document: &Document) -> Result<(), Pro
 fn find(gateway: &Gateway, caller: &Caller, upload: &str) -> Result<Upload, Problem> {
     let id: UploadId = id(upload)?;
     view::upload(&*gateway.metadata.view(), id)?
-        .filter(|u| u.vault == caller.session.vault && u.resumable && u.expires_ms > gateway.clock.now_ms())
+        .filter(|u| u.vault == caller.vault && u.resumable && u.expires_ms > gateway.clock.now_ms())
         .ok_or_else(|| Problem::plain(Code::NotFound))
 }
 
@@ -431,7 +423,7 @@ pub async fn write(
     if announced.length.is_some_and(|l| l > left) {
         return Err(Problem::new(Code::TooLarge, format!("the upload takes {left} bytes more")));
     }
-    let vault = OpenVault::open(&gateway, gateway.metadata.view(), caller.session.vault).await?;
+    let vault = OpenVault::open(&gateway, gateway.metadata.view(), caller.vault).await?;
     let appended = append(&gateway, &caller, vault, upload.id, offset, body).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     let offset = match &appended {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kluis_chunkstore::ids::BlobId;
 use kluis_raft::{
-    model::{DocumentId, Sealed, UploadId, Vault, VaultId},
+    model::{DocumentId, Sealed, ServiceId, UploadId, Vault, VaultId},
     store::Read,
     view,
 };
@@ -29,6 +29,9 @@ use crate::{
 pub const LABEL: &str = "document label";
 const CURSOR: &str = "list cursor";
 const HASH: &str = "upload hash state";
+/// Purpose of a sealed device; its id is the session's public one.
+pub const DEVICE: &str = "session device";
+const SERVICE: &str = "service name";
 /// Purpose of a sealed profile; its id is the account's.
 pub const PROFILE: &str = "account profile";
 
@@ -97,6 +100,39 @@ impl OpenVault {
     /// 503 when it does not open.
     pub fn open_profile(&self, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, Problem> {
         Ok(open_text(&self.key, PROFILE, &self.record.owner.to_bytes(), sealed)?)
+    }
+
+    /// Seals the device of a session.
+    ///
+    /// # Errors
+    /// 500 when the cipher fails.
+    pub fn seal_device(&self, public_id: u128, plain: &[u8]) -> Result<Sealed, Problem> {
+        Ok(seal_text(&self.key, DEVICE, &public_id.to_be_bytes(), plain)?)
+    }
+
+    /// Opens the device of a session.
+    ///
+    /// # Errors
+    /// 503 when it does not open.
+    pub fn open_device(&self, public_id: u128, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        Ok(open_text(&self.key, DEVICE, &public_id.to_be_bytes(), sealed)?)
+    }
+
+    /// Seals the name of a service.
+    ///
+    /// # Errors
+    /// 500 when the cipher fails.
+    pub fn seal_service_name(&self, service: ServiceId, name: &str) -> Result<Sealed, Problem> {
+        Ok(seal_text(&self.key, SERVICE, &service.to_bytes(), name.as_bytes())?)
+    }
+
+    /// Opens the name of a service.
+    ///
+    /// # Errors
+    /// 503 when it does not open.
+    pub fn open_service_name(&self, service: ServiceId, sealed: &Sealed) -> Result<String, Problem> {
+        let plain = open_text(&self.key, SERVICE, &service.to_bytes(), sealed)?;
+        String::from_utf8(plain.to_vec()).map_err(|_| Problem::internal("a service's name is damaged"))
     }
 
     /// A fresh document key for `blob`, and its wrap.

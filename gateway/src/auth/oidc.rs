@@ -2,7 +2,7 @@
 //!
 //! Code flow with PKCE, pushed authorization request where the provider offers it, `private_key_jwt`, an ID token and
 //! userinfo that are signed and (where configured) encrypted to us. Reading order: this file (the flow),
-//! `attempt` (what travels in `state` and cookie), `claims` (what tokens must say), `provider` (requests).
+//! `auth::attempt` (what travels in `state` and cookie), `claims` (what tokens must say), `provider` (requests).
 //!
 //! Owns: the way from a redirect to a checked [`Identity`]. Not: accounts and sessions; `SignIn`, the command, makes
 //! them, once for each attempt.
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kluis_chunkstore::env::Entropy;
-use kluis_raft::model::Role;
+use kluis_raft::model::{Assurance, Role, SessionId};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -22,25 +22,25 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
+    attempt::Attempt,
     jose::{
         self, ContentEncryption, JoseError, KeyManagement, SignatureAlgorithm,
         jwk::{DecryptionKey, JwkSet, SigningKey},
     },
     national_number::NationalNumber,
+    webeid::WebEid,
 };
 use crate::keys::{LookupKey, SecretKey};
 
-mod attempt;
 mod claims;
 #[doc(hidden)]
 pub mod fuzzing;
 mod provider;
 
-pub use attempt::{ATTEMPT_LIFETIME_MS, CLEAR_LOGIN_COOKIE, LOGIN_COOKIE};
+pub use super::attempt::{ATTEMPT_LIFETIME_MS, CLEAR_LOGIN_COOKIE, LOGIN_COOKIE};
 pub use claims::CLOCK_SKEW_S;
 pub use provider::{ANSWER_BYTES_MAX, DEADLINE};
 
-use attempt::Attempt;
 use claims::{CheckedClaims, Expected, check_id_token, check_userinfo, person};
 use provider::{Answer, Discovery, Provider};
 
@@ -48,6 +48,10 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 /// How long a client assertion is good for, in seconds.
 const ASSERTION_LIFETIME_S: u64 = 60;
 const CODE_TEXT_MAX: usize = 2048;
+/// How long ago a person may have proved who they are when it is done for a step-up, in seconds.
+const STEP_UP_AGE_MAX_S: u32 = 60;
+/// A name that no provider may have: it is that of the card's addresses.
+const RESERVED_NAME: &str = crate::auth::webeid::WAY;
 
 /// Why nobody is signed in. Each has a stable code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +83,15 @@ pub enum AuthError {
         /// The claim or part that is wrong.
         which: &'static str,
     },
+    /// A card's certificate is not one that signs people in here.
+    #[error("the card's certificate is not acceptable: {why}")]
+    CertificateRefused {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Nobody says at present whether a card's certificate is still good.
+    #[error("whether the card was revoked cannot be found out at present")]
+    RevocationUnknown,
     /// Our own cipher failed: never because of the input.
     #[error("signing in failed")]
     Internal,
@@ -95,6 +108,8 @@ impl AuthError {
             Self::ProviderUnreachable => "provider_unreachable",
             Self::ProviderRefused { .. } => "provider_refused",
             Self::TokenInvalid { .. } => "token_invalid",
+            Self::CertificateRefused { .. } => "certificate_refused",
+            Self::RevocationUnknown => "revocation_unknown",
             Self::Internal => "internal",
         }
     }
@@ -132,8 +147,10 @@ pub struct ProviderConfig {
     pub scope: String,
     /// The claim that holds the national number.
     pub national_number_claim: String,
-    /// Levels of assurance that are accepted; also asked for. Never empty.
+    /// Levels of assurance that count as high; also asked for. Never empty.
     pub acr_values: Vec<String>,
+    /// Levels that are enough to sign in, but not for what cannot be undone; also asked for.
+    pub substantial_acr_values: Vec<String>,
     /// How ID token and userinfo are signed.
     pub id_token_alg: SignatureAlgorithm,
     /// How they are encrypted to us; `None` = not at all.
@@ -148,6 +165,26 @@ pub struct ProviderConfig {
     pub max_age_s: Option<u32>,
     /// PEM of the only certification authorities that are trusted for this provider; `None` = the system's.
     pub ca_pem: Option<Vec<u8>>,
+}
+
+impl ProviderConfig {
+    /// What a stated level of assurance is worth; `None` when it is not accepted.
+    pub fn assurance(&self, acr: &str) -> Option<Assurance> {
+        let is_one_of = |values: &[String]| values.iter().any(|value| value == acr);
+        let lower = || is_one_of(&self.substantial_acr_values).then_some(Assurance::Substantial);
+        if is_one_of(&self.acr_values) { Some(Assurance::High) } else { lower() }
+    }
+
+    /// The levels that an attempt asks for: a step-up only the high ones.
+    fn wanted(&self, step_up: bool) -> Vec<String> {
+        let lower = self.substantial_acr_values.iter().filter(|_| !step_up);
+        self.acr_values.iter().chain(lower).cloned().collect()
+    }
+
+    /// How long ago the person may have proved who they are.
+    fn age_max_s(&self, step_up: bool) -> Option<u32> {
+        if step_up { Some(self.max_age_s.map_or(STEP_UP_AGE_MAX_S, |age| age.min(STEP_UP_AGE_MAX_S))) } else { self.max_age_s }
+    }
 }
 
 /// Our private keys towards providers. Gateways of one cluster share them.
@@ -205,6 +242,12 @@ pub struct Identity {
     pub birthdate: String,
     /// Level of assurance, one of the accepted ones.
     pub acr: String,
+    /// What that level is worth.
+    pub assurance: Assurance,
+    /// Name of the way in: the provider's, or `eid`.
+    pub way: String,
+    /// The session that is to be raised; `None` when one begins.
+    pub step_up: Option<SessionId>,
     /// What the provider says the person is; always a citizen.
     pub roles: Vec<Role>,
     /// Whether the sign-in was started by a program that wants JSON.
@@ -251,6 +294,12 @@ impl RelyingParty {
         if !(1..=32).contains(&config.name.len()) || !config.name.bytes().all(in_name) {
             return bad("the name of a provider is 1 to 32 of a-z, 0-9 and -");
         }
+        if config.name == RESERVED_NAME {
+            return bad("the name of a provider is not `eid`: that is the card's");
+        }
+        if config.substantial_acr_values.iter().any(|lower| config.acr_values.contains(lower)) {
+            return bad("a level of assurance is either high or substantial");
+        }
         if config.acr_values.is_empty() {
             return bad("a provider needs at least one accepted level of assurance (acr_values)");
         }
@@ -289,8 +338,26 @@ impl RelyingParty {
     /// # Errors
     /// [`AuthError::ProviderUnreachable`], [`AuthError::ProviderRefused`].
     pub async fn start(&self, now_ms: u64, entropy: &dyn Entropy, return_json: bool) -> Result<Start, AuthError> {
+        self.begin(now_ms, entropy, Attempt::new(now_ms, entropy, &self.config.name, return_json)).await
+    }
+
+    /// Begins an attempt that raises `session` in the end: the person must prove anew who they are, at a high level.
+    ///
+    /// # Errors
+    /// As [`RelyingParty::start`].
+    pub async fn start_step_up(
+        &self,
+        now_ms: u64,
+        entropy: &dyn Entropy,
+        return_json: bool,
+        session: &SessionId,
+    ) -> Result<Start, AuthError> {
+        let attempt = Attempt::new(now_ms, entropy, &self.config.name, return_json).raising(Some(session.0));
+        self.begin(now_ms, entropy, attempt).await
+    }
+
+    async fn begin(&self, now_ms: u64, entropy: &dyn Entropy, attempt: Attempt) -> Result<Start, AuthError> {
         let discovery = self.provider.discovery().await?;
-        let attempt = Attempt::new(now_ms, entropy, &self.config.name, return_json);
         let state = attempt.seal(&self.state_key, entropy)?;
         let request = self.authorization_request(&attempt, state);
         let mut location = discovery.authorization_endpoint.clone();
@@ -335,12 +402,13 @@ impl RelyingParty {
         let tokens = self.exchange(now_ms, &discovery, code, &attempt).await?;
 
         let nonce = attempt.nonce_text();
+        let acr_values = self.config.wanted(attempt.step_up.is_some());
         let expected = Expected {
             issuer: &discovery.issuer,
             client_id: &self.config.client_id,
             nonce: &nonce,
-            acr_values: &self.config.acr_values,
-            max_age_s: self.config.max_age_s,
+            acr_values: &acr_values,
+            max_age_s: self.config.age_max_s(attempt.step_up.is_some()),
             now_s: now_ms / 1000,
         };
         let claims = check_id_token(&self.open(&tokens.id_token).await?, &expected)?;
@@ -356,7 +424,10 @@ impl RelyingParty {
             given_name: person.given_name,
             family_name: person.family_name,
             birthdate: person.birthdate,
+            assurance: self.config.assurance(&claims.acr).ok_or(AuthError::WeakIdentity)?,
             acr: claims.acr,
+            way: self.config.name.clone(),
+            step_up: attempt.step_up.map(SessionId),
             roles: person.roles,
             return_json: attempt.return_json,
         })
@@ -364,9 +435,14 @@ impl RelyingParty {
 
     fn authorization_request(&self, attempt: &Attempt, state: String) -> Vec<(&'static str, String)> {
         let config = &self.config;
+        let (step_up, acr_values) = (attempt.step_up.is_some(), config.wanted(attempt.step_up.is_some()));
         let essential = json!({ "essential": true });
         let mut id_token = Map::new();
-        id_token.insert("acr".to_owned(), json!({ "essential": true, "values": config.acr_values }));
+        id_token.insert("acr".to_owned(), json!({ "essential": true, "values": acr_values }));
+        // Asking for `max_age` makes this claim a must; some providers want to be asked for it too.
+        if config.age_max_s(step_up).is_some() {
+            id_token.insert("auth_time".to_owned(), essential.clone());
+        }
         id_token.insert(config.national_number_claim.clone(), essential.clone());
         let mut claims = json!({ "id_token": id_token });
         if config.userinfo {
@@ -387,10 +463,13 @@ impl RelyingParty {
             ("nonce", attempt.nonce_text()),
             ("code_challenge", attempt.challenge_text()),
             ("code_challenge_method", "S256".to_owned()),
-            ("acr_values", config.acr_values.join(" ")),
+            ("acr_values", acr_values.join(" ")),
             ("claims", claims.to_string()),
         ];
-        request.extend(config.max_age_s.map(|max_age_s| ("max_age", max_age_s.to_string())));
+        if step_up {
+            request.push(("prompt", "login".to_owned()));
+        }
+        request.extend(config.age_max_s(step_up).map(|max_age_s| ("max_age", max_age_s.to_string())));
         request
     }
 
@@ -511,7 +590,11 @@ fn refused(error: &str) -> AuthError {
 
 /// All providers of a gateway.
 #[derive(Debug, Default)]
-pub struct SignIn(Vec<RelyingParty>);
+pub struct SignIn {
+    providers: Vec<RelyingParty>,
+    card: Option<Arc<WebEid>>,
+    minimum_age_years: u8,
+}
 
 impl SignIn {
     /// The ways to sign in, in the order of showing them.
@@ -524,17 +607,39 @@ impl SignIn {
                 return Err(BadProvider(format!("two identity providers are called {}", one.name())));
             }
         }
-        Ok(Self(providers))
+        Ok(Self { providers, card: None, minimum_age_years: 0 })
+    }
+
+    /// The same, with the identity card as a way in.
+    #[must_use]
+    pub fn with_card(self, card: Option<Arc<WebEid>>) -> Self {
+        Self { card, ..self }
+    }
+
+    /// The same, for people from an age on; 0 = all.
+    #[must_use]
+    pub fn with_minimum_age(self, years: u8) -> Self {
+        Self { minimum_age_years: years, ..self }
+    }
+
+    /// The identity card, if it is a way in.
+    pub fn card(&self) -> Option<&Arc<WebEid>> {
+        self.card.as_ref()
+    }
+
+    /// The age from which on people are let in; 0 = any.
+    pub fn minimum_age_years(&self) -> u8 {
+        self.minimum_age_years
     }
 
     /// The providers.
     pub fn providers(&self) -> &[RelyingParty] {
-        &self.0
+        &self.providers
     }
 
     /// The provider of this name.
     pub fn provider(&self, name: &str) -> Option<&RelyingParty> {
-        self.0.iter().find(|provider| provider.name() == name)
+        self.providers.iter().find(|provider| provider.name() == name)
     }
 
     /// [`RelyingParty::finish`] of the provider with which the attempt was started.
@@ -543,7 +648,7 @@ impl SignIn {
     /// As [`RelyingParty::finish`]; [`AuthError::LoginMismatch`] when it was started with none of them.
     pub async fn finish(&self, now_ms: u64, query: &CallbackQuery, cookie: Option<&str>) -> Result<Identity, AuthError> {
         let state = query.state.as_deref().unwrap_or_default();
-        let provider = self.0.iter().find(|provider| provider.owns(state)).ok_or(AuthError::LoginMismatch)?;
+        let provider = self.providers.iter().find(|provider| provider.owns(state)).ok_or(AuthError::LoginMismatch)?;
         provider.finish(now_ms, query, cookie).await
     }
 }

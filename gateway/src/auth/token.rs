@@ -1,10 +1,11 @@
-//! The bearer token of a session.
+//! The bearer token of a session, and the secret of a service.
 //!
 //! ```text
 //! klv_ <43 characters of base64url: 32 random bytes> <6 characters of base64url: start of SHA-256("klv_" body)>
+//! kls_ the same, of a service
 //! ```
-//! Owns: its text form and its hash. Not: how long a session lives.
-//! Holds: (1) a token is nowhere stored, only its SHA-256 ([`SessionId`]); (2) every token has one text form;
+//! Owns: their text form and their hash. Not: how long a session or a service lives.
+//! Holds: (1) a token is nowhere stored, only its SHA-256 ([`SessionId`], [`SecretHash`]); (2) every token has one text form;
 //! (3) all malformed texts are refused alike.
 //!
 //! Why a prefix and a checksum: scanners for leaked secrets find it, and a token that was cut while copying is
@@ -13,10 +14,11 @@
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kluis_chunkstore::env::Entropy;
-use kluis_raft::model::SessionId;
+use kluis_raft::model::{SecretHash, SessionId};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 const PREFIX: &str = "klv_";
+const SERVICE_PREFIX: &str = "kls_";
 const BODY_LEN: usize = 43;
 const CHECKSUM_LEN: usize = 6;
 
@@ -51,28 +53,17 @@ impl BearerToken {
     /// # Errors
     /// [`BadToken`], whatever is wrong.
     pub fn parse(text: &str) -> Result<Self, BadToken> {
-        let rest = text.strip_prefix(PREFIX).filter(|rest| rest.len() == BODY_LEN + CHECKSUM_LEN).ok_or(BadToken)?;
-        let (body, sum) = rest.split_at_checked(BODY_LEN).ok_or(BadToken)?;
-        verify_slices_are_equal(checksum(body).as_bytes(), sum.as_bytes()).map_err(|_| BadToken)?;
-        let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(body).map_err(|_| BadToken)?);
-        bytes.as_slice().try_into().map(Self).map_err(|_| BadToken)
+        read(PREFIX, text).map(Self)
     }
 
     /// The text, to be shown once.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(TOKEN_TEXT_LEN));
-        text.push_str(PREFIX);
-        URL_SAFE_NO_PAD.encode_string(self.0.as_slice(), &mut text);
-        let sum = checksum(text.strip_prefix(PREFIX).unwrap_or_default());
-        text.push_str(&sum);
-        text
+        written(PREFIX, &self.0)
     }
 
     /// What the session is found by.
     pub fn session_id(&self) -> SessionId {
-        let mut id = [0; 32];
-        id.iter_mut().zip(digest::digest(&digest::SHA256, &self.0).as_ref()).for_each(|(to, from)| *to = *from);
-        SessionId(id)
+        SessionId(hash(&self.0))
     }
 }
 
@@ -85,9 +76,69 @@ impl PartialEq for BearerToken {
 
 impl Eq for BearerToken {}
 
-fn checksum(body: &str) -> String {
+/// 32 random bytes that stand for a service.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct ServiceToken([u8; 32]);
+
+impl std::fmt::Debug for ServiceToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ServiceToken(..)")
+    }
+}
+
+impl ServiceToken {
+    /// A new random secret.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let mut token = Self([0; 32]);
+        entropy.fill(&mut token.0);
+        token
+    }
+
+    /// The secret of this text, as strictly as [`BearerToken::parse`].
+    ///
+    /// # Errors
+    /// [`BadToken`], whatever is wrong.
+    pub fn parse(text: &str) -> Result<Self, BadToken> {
+        read(SERVICE_PREFIX, text).map(Self)
+    }
+
+    /// The text, to be shown once.
+    pub fn to_text(&self) -> Zeroizing<String> {
+        written(SERVICE_PREFIX, &self.0)
+    }
+
+    /// What the service is found by.
+    pub fn secret_hash(&self) -> SecretHash {
+        SecretHash(hash(&self.0))
+    }
+}
+
+fn read(prefix: &str, text: &str) -> Result<[u8; 32], BadToken> {
+    let rest = text.strip_prefix(prefix).filter(|rest| rest.len() == BODY_LEN + CHECKSUM_LEN).ok_or(BadToken)?;
+    let (body, sum) = rest.split_at_checked(BODY_LEN).ok_or(BadToken)?;
+    verify_slices_are_equal(checksum(prefix, body).as_bytes(), sum.as_bytes()).map_err(|_| BadToken)?;
+    let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(body).map_err(|_| BadToken)?);
+    bytes.as_slice().try_into().map_err(|_| BadToken)
+}
+
+fn written(prefix: &str, bytes: &[u8; 32]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(TOKEN_TEXT_LEN));
+    text.push_str(prefix);
+    URL_SAFE_NO_PAD.encode_string(bytes.as_slice(), &mut text);
+    let sum = checksum(prefix, text.strip_prefix(prefix).unwrap_or_default());
+    text.push_str(&sum);
+    text
+}
+
+fn hash(bytes: &[u8; 32]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.iter_mut().zip(digest::digest(&digest::SHA256, bytes).as_ref()).for_each(|(to, from)| *to = *from);
+    out
+}
+
+fn checksum(prefix: &str, body: &str) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
-    context.update(PREFIX.as_bytes());
+    context.update(prefix.as_bytes());
     context.update(body.as_bytes());
     let mut sum = URL_SAFE_NO_PAD.encode(context.finish().as_ref());
     sum.truncate(CHECKSUM_LEN);
@@ -124,6 +175,11 @@ mod tests {
         fn texts_round_trip(bytes: [u8; 32]) {
             let token = BearerToken(bytes);
             prop_assert_eq!(BearerToken::parse(&token.to_text()).unwrap(), token);
+            // Neither passes for the other.
+            let secret = ServiceToken(bytes);
+            prop_assert_eq!(ServiceToken::parse(&secret.to_text()).unwrap().secret_hash(), secret.secret_hash());
+            prop_assert!(ServiceToken::parse(&BearerToken(bytes).to_text()).is_err());
+            prop_assert!(BearerToken::parse(&secret.to_text()).is_err());
         }
 
         #[test]

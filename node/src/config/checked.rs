@@ -22,7 +22,7 @@ use super::{
         RawStorage,
     },
     types::{
-        CertificateFiles, Config, DisksConfig, GatewayConfig, IdentityConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat,
+        CardConfig, CertificateFiles, Config, DisksConfig, GatewayConfig, IdentityConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat,
         MasterKeyConfig, NodeConfig, RaftConfig, ReconcileConfig, StorageConfig,
     },
     values::{
@@ -108,7 +108,23 @@ fn check_disks(c: &mut Checker<'_>, raw: RawDisks) -> DisksConfig {
 }
 
 fn check_gateway(c: &mut Checker<'_>, raw: RawGateway, identities: Vec<RawIdentity>, keys: RawKeys, serves: bool) -> Option<GatewayConfig> {
-    let RawGateway { public_url, certificate_file, key_file, connections_per_address, loopback_exempt, body_max } = raw;
+    let RawGateway {
+        public_url,
+        certificate_file,
+        key_file,
+        connections_per_address,
+        loopback_exempt,
+        body_max,
+        card_anchors_file,
+        card_authorities_file,
+        card_lists_file,
+        card_policies,
+        card_ocsp_hosts,
+        minimum_age,
+    } = raw;
+    let card_files = [card_anchors_file, card_authorities_file, card_lists_file];
+    let card = check_card(c, card_files, card_policies, card_ocsp_hosts);
+    let minimum_age = c.needed("gateway.minimum_age", minimum_age, |v| whole(v, 0, 120_u8), 0);
     let body_max_bytes = c.needed("gateway.body_max", body_max, |v| size(v, KIB, 5 << 40), 0);
     let connections = c.needed("gateway.connections_per_address", connections_per_address, |v| whole(v, 0, 100_000_u32), 0);
     let loopback_exempt = c.needed("gateway.loopback_exempt", loopback_exempt, boolean, true);
@@ -139,9 +155,30 @@ fn check_gateway(c: &mut Checker<'_>, raw: RawGateway, identities: Vec<RawIdenti
         connections_per_address: usize::try_from(connections).ok().filter(|n| *n > 0),
         loopback_exempt,
         body_max_bytes,
+        card,
+        minimum_age,
         identity,
         master_key: master_key?,
     })
+}
+
+/// Three files, all or none: without any of them nobody could be let in, or somebody with a revoked card would be.
+fn check_card(c: &mut Checker<'_>, files: [Option<Entry>; 3], policies: Option<Entry>, hosts: Option<Entry>) -> Option<CardConfig> {
+    let labels = |v: &RawValue| list(v)?.iter().map(label).collect::<Result<Vec<_>, _>>();
+    let policies = c.needed("gateway.card_policies", policies, labels, Vec::new());
+    let ocsp_hosts = c.needed("gateway.card_ocsp_hosts", hosts, labels, Vec::new());
+    let keys = ["gateway.card_anchors_file", "gateway.card_authorities_file", "gateway.card_lists_file"];
+    let given = files.each_ref().map(Option::is_some);
+    let [anchors, authorities, lists] = files;
+    let anchors_file = c.optional("gateway.card_anchors_file", anchors, readable);
+    let authorities_file = c.optional("gateway.card_authorities_file", authorities, readable);
+    let lists_file = c.optional("gateway.card_lists_file", lists, readable);
+    if given.contains(&true) {
+        for (key, _) in keys.into_iter().zip(given).filter(|(_, given)| !given) {
+            c.problem(Place::File, key, "is missing: the three card files go together");
+        }
+    }
+    Some(CardConfig { anchors_file: anchors_file?, authorities_file: authorities_file?, lists_file: lists_file?, policies, ocsp_hosts })
 }
 
 fn check_keys(c: &mut Checker<'_>, raw: RawKeys, serves: bool) -> Option<MasterKeyConfig> {
@@ -183,6 +220,7 @@ fn check_identity(c: &mut Checker<'_>, raw: RawIdentity) -> Option<IdentityConfi
         national_number_claim,
         roles_claim,
         acr_values,
+        substantial_acr_values,
         id_token_alg,
         id_token_encryption,
         require_par,
@@ -203,6 +241,12 @@ fn check_identity(c: &mut Checker<'_>, raw: RawIdentity) -> Option<IdentityConfi
         let values = list(v)?.iter().map(label).collect::<Result<Vec<_>, _>>()?;
         if values.is_empty() { Err("names at least one strength of sign-in".to_owned()) } else { Ok(values) }
     });
+    let lower = c.needed(
+        "gateway.identity.substantial_acr_values",
+        substantial_acr_values,
+        |v| list(v)?.iter().map(label).collect::<Result<Vec<_>, _>>(),
+        Vec::new(),
+    );
     let id_token_alg = c.needed_as("gateway.identity.id_token_alg", id_token_alg, |v| {
         one_of(v, &[("RS256", SignatureAlgorithm::Rs256), ("PS256", SignatureAlgorithm::Ps256), ("ES256", SignatureAlgorithm::Es256)])
     });
@@ -234,6 +278,7 @@ fn check_identity(c: &mut Checker<'_>, raw: RawIdentity) -> Option<IdentityConfi
         national_number_claim: claim?,
         roles_claim,
         acr_values: acr_values?,
+        substantial_acr_values: lower,
         id_token_alg: id_token_alg?,
         id_token_encryption: id_token_encryption?,
         require_par,
@@ -386,7 +431,9 @@ mod tests {
                 "file" | "pin_file" | "key_file" | "client_key_file" | "encryption_key_file" => {
                     format!("{:?}", secret.display().to_string())
                 }
-                "certificate_file" | "ca_file" | "module" => format!("{:?}", open.display().to_string()),
+                "certificate_file" | "ca_file" | "module" | "card_anchors_file" | "card_authorities_file" | "card_lists_file" => {
+                    format!("{:?}", open.display().to_string())
+                }
                 _ => {
                     assert!(!default.is_empty() || !example.is_empty(), "{section}.{key}");
                     if default.is_empty() { example.to_owned() } else { default.to_owned() }
@@ -458,6 +505,9 @@ mod tests {
             ("gateway", "connections_per_address") => "-1",
             ("gateway", "loopback_exempt") => "\"maybe\"",
             ("gateway", "body_max") => "\"5\"",
+            ("gateway", "card_policies" | "card_ocsp_hosts") => "[\"\"]",
+            ("gateway", "card_anchors_file" | "card_authorities_file" | "card_lists_file") => "\"/does/not/exist\"",
+            ("gateway", "minimum_age") => "121",
             ("gateway" | "keys" | "identity", "certificate_file" | "key_file" | "file" | "module" | "pin_file" | "ca_file") => {
                 "\"/does/not/exist\""
             }
@@ -481,6 +531,7 @@ mod tests {
             ("identity", "issuer") => "\"http://idp.example.org\"",
             ("identity", "scope") => "\"profile\"",
             ("identity", "acr_values") => "[]",
+            ("identity", "substantial_acr_values") => "[\"\"]",
             ("identity", "id_token_alg") => "\"none\"",
             ("identity", "id_token_encryption") => "\"RSA1_5 A256GCM\"",
             ("identity", "require_par" | "userinfo") => "1",

@@ -136,6 +136,18 @@ schema! {
         loopback_exempt: default "true", example "";
         /// Largest document, 1 KiB to 5 TiB.
         body_max: default "\"5 GB\"", example "";
+        /// Root authorities of identity cards (PEM). With the other two files: people may sign in with their card (Web eID).
+        card_anchors_file: default "", example "\"/etc/kluis/eid-roots.pem\"";
+        /// Authorities between those and the cards (PEM).
+        card_authorities_file: default "", example "\"/etc/kluis/eid-authorities.pem\"";
+        /// Revocation lists (PEM) of every authority, and of the cards where no `card_ocsp_hosts` are named. Read anew each minute; an old list lets nobody in.
+        card_lists_file: default "", example "\"/etc/kluis/eid-lists.pem\"";
+        /// Policies under which a card's certificate must have been made.
+        card_policies: default "[\"2.16.56.12.1.1.2.2\"]", example "";
+        /// Responders (OCSP) that may be asked whether a card was revoked: hosts, with a port where it is not 80.
+        card_ocsp_hosts: default "[]", example "[\"ocsp.eid.belgium.be\"]";
+        /// Age from which on people are let in, 0 to 120.
+        minimum_age: default "0", example "";
     }
     /// The master key that wraps every vault's key. Used when `listen.gateway` is set.
     keys: RawKeys {
@@ -236,6 +248,8 @@ schema! {
         roles_claim: default "", example "\"roles\"";
         /// Strengths of sign-in that are accepted.
         acr_values: default "", example "[\"http://itsme.services/v2/claim/acr_advanced\"]", needed Needed::Where("for each provider");
+        /// Strengths of sign-in that are enough to enter, but not for what cannot be undone.
+        substantial_acr_values: default "[]", example "[\"http://itsme.services/v2/claim/acr_basic\"]";
         /// Algorithm of the ID token's signature: `RS256`, `PS256` or `ES256`.
         id_token_alg: default "\"RS256\"", example "";
         /// Encryption of the ID token: `none`, or algorithm and content encryption, as in `RSA-OAEP-256 A256GCM`.

@@ -82,8 +82,27 @@ pub struct GatewayConfig {
     pub body_max_bytes: u64,
     /// Providers that people sign in with.
     pub identity: Vec<IdentityConfig>,
+    /// Identity cards, if people sign in with them.
+    pub card: Option<CardConfig>,
+    /// Age from which on people are let in.
+    pub minimum_age: u8,
     /// The master key.
     pub master_key: MasterKeyConfig,
+}
+
+/// Identity cards as a way in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardConfig {
+    /// Root authorities, PEM.
+    pub anchors_file: PathBuf,
+    /// Authorities below them, PEM.
+    pub authorities_file: PathBuf,
+    /// Revocation lists, PEM.
+    pub lists_file: PathBuf,
+    /// Accepted policies.
+    pub policies: Vec<String>,
+    /// Responders that may be asked.
+    pub ocsp_hosts: Vec<String>,
 }
 
 /// A certificate chain and its key.
@@ -137,6 +156,8 @@ pub struct IdentityConfig {
     pub roles_claim: Option<String>,
     /// Accepted strengths; never empty.
     pub acr_values: Vec<String>,
+    /// Strengths that are enough to enter only.
+    pub substantial_acr_values: Vec<String>,
     /// Algorithm of signatures.
     pub id_token_alg: SignatureAlgorithm,
     /// Encryption of tokens.

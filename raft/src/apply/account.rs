@@ -3,9 +3,9 @@
 use super::{cluster, due, refused};
 use crate::{
     codec::{self, AccountRef, SessionRef},
-    command::AccountSeed,
+    command::{AccountSeed, SessionFacts},
     keys,
-    model::{Account, AccountId, Session, SessionId, TimeMs, Vault, VaultId},
+    model::{Account, AccountId, Sealed, Session, SessionId, TimeMs, Vault, VaultId},
     outcome::{Outcome, Refusal},
     store::{StoreError, Transaction},
     view,
@@ -24,6 +24,7 @@ pub(super) struct NewSession<'a> {
     pub(super) public_id: u128,
     pub(super) lifetime_ms: u64,
     pub(super) acr: &'a str,
+    pub(super) facts: &'a SessionFacts,
 }
 
 pub(super) fn sign_in(
@@ -34,12 +35,9 @@ pub(super) fn sign_in(
     seed: &AccountSeed,
     new: &NewSession<'_>,
 ) -> Result<Outcome, StoreError> {
-    let used = keys::attempt(attempt);
-    if crate::store::Read::get(tx, &used)?.is_some() {
+    if !take_attempt(tx, now, attempt)? {
         return refused(Refusal::AttemptUsed);
     }
-    due::mark(tx, used.clone())?;
-    due::schedule(tx, now.saturating_add(ATTEMPT_MEMORY_MS), &used);
 
     let known = match codec::load::<AccountRef>(tx, &keys::lookup(lookup))? {
         Some(AccountRef(id)) => codec::load::<Account>(tx, &keys::account(id))?,
@@ -52,6 +50,8 @@ pub(super) fn sign_in(
     };
     account.signed_in_ms = now;
     account.roles.clone_from(&seed.roles);
+    account.way.clone_from(&new.facts.way);
+    let new_device = note_device(&mut account, new.facts.device_hash) && !created;
     tx.store(keys::account(account.id), &account)?;
 
     let sessions = view::sessions(tx, account.id)?;
@@ -69,12 +69,48 @@ pub(super) fn sign_in(
         created_ms: now,
         expires_ms,
         acr: new.acr.to_owned(),
+        assurance: new.facts.assurance,
+        way: new.facts.way.clone(),
+        device: sealed_for(account.vault, new.facts),
+        last_seen_ms: now,
+        stepped_up_ms: 0,
     };
     let key = keys::session(&session.id);
     tx.store(key.clone(), &session)?;
     tx.store(keys::session_of(account.id, session.public_id), &SessionRef(session.id))?;
     due::schedule(tx, expires_ms, &key);
-    Ok(Outcome::SignedIn { account: Box::new(account), created, expires_ms })
+    Ok(Outcome::SignedIn { account: Box::new(account), created, expires_ms, new_device })
+}
+
+/// Marks a login attempt as used; `false` when it was used before.
+pub(super) fn take_attempt(tx: &mut Transaction<'_>, now: TimeMs, attempt: &[u8; 32]) -> Result<bool, StoreError> {
+    let used = keys::attempt(attempt);
+    if crate::store::Read::get(tx, &used)?.is_some() {
+        return Ok(false);
+    }
+    due::mark(tx, used.clone())?;
+    due::schedule(tx, now.saturating_add(ATTEMPT_MEMORY_MS), &used);
+    Ok(true)
+}
+
+/// Remembers a device as the one seen last; whether it was never seen before.
+fn note_device(account: &mut Account, hash: [u8; 16]) -> bool {
+    let known = account.devices.iter().position(|known| *known == hash);
+    if let Some(at) = known {
+        account.devices.remove(at);
+    } else if account.devices.len() >= Account::DEVICES_MAX {
+        account.devices.remove(0);
+    }
+    account.devices.push(hash);
+    known.is_none()
+}
+
+/// The sealed device, if it was sealed for the vault that the session turned out to be of.
+fn sealed_for(vault: VaultId, facts: &SessionFacts) -> Sealed {
+    match &facts.device {
+        Some((sealed_for, sealed)) if *sealed_for == vault => sealed.clone(),
+        _ => Sealed::default(),
+    }
 }
 
 fn create(tx: &mut Transaction<'_>, now: TimeMs, lookup: &[u8; 32], seed: &AccountSeed) -> Result<Account, StoreError> {
@@ -99,10 +135,12 @@ fn create(tx: &mut Transaction<'_>, now: TimeMs, lookup: &[u8; 32], seed: &Accou
         roles: seed.roles.clone(),
         created_ms: now,
         signed_in_ms: now,
+        way: String::new(),
+        devices: Vec::new(),
     })
 }
 
-fn remove(tx: &mut Transaction<'_>, session: &Session) {
+pub(super) fn remove(tx: &mut Transaction<'_>, session: &Session) {
     tx.delete(keys::session(&session.id));
     tx.delete(keys::session_of(session.account, session.public_id));
 }

@@ -6,7 +6,7 @@
 use crate::{
     codec::{self, Marker},
     keys::{self, Table},
-    model::{IdempotencyRecord, JoinToken, Session, TimeMs, Upload},
+    model::{IdempotencyRecord, JoinToken, Service, Session, TimeMs, Upload},
     outcome::Outcome,
     store::{Read, StoreError, Transaction},
 };
@@ -66,6 +66,12 @@ fn expire(tx: &mut Transaction<'_>, now: TimeMs, key: &[u8]) -> Result<(), Store
             } else {
                 schedule(tx, upload.expires_ms, key);
             }
+        }
+    } else if is(Table::Service) {
+        if let Some(service) = codec::load::<Service>(tx, key)?
+            && service.expires_ms <= now
+        {
+            super::service::remove(tx, &service);
         }
     } else if is(Table::Idempotency)
         && let Some(record) = codec::load::<IdempotencyRecord>(tx, key)?

@@ -1,7 +1,7 @@
 //! The state machine: `apply(state, request) -> outcome`, pure.
 //!
 //! Owns: exactly-once execution, the clock, dispatch to the families ([`mod@cluster`], [`account`], [`upload`],
-//! [`document`], [`sharing`], [`due`]). Not: agreement, storage.
+//! [`document`], [`sharing`], [`identity`], [`service`], [`due`]). Not: agreement, storage.
 //! Holds: (1) the outcome and the new state are a function of the old state and the request; (2) a request
 //! id that was answered before gets the first answer and changes nothing; (3) a refusal changes nothing
 //! else; (4) the state's clock never runs backwards.
@@ -13,6 +13,8 @@ pub mod document;
 pub mod due;
 pub mod sharing;
 mod stop;
+pub mod identity;
+pub mod service;
 pub mod upload;
 
 use crate::{
@@ -78,8 +80,8 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, command: &Command) -> Result<
         Command::AddDisks { node, disks } => cluster::add_disks(tx, *node, disks),
         Command::ApplyTopology { expected_version, topology } => cluster::apply_topology(tx, *expected_version, topology),
         Command::SetLookupKey { key } => cluster::set_lookup_key(tx, key),
-        Command::SignIn { lookup, attempt, seed, session, session_public_id, lifetime_ms, acr } => {
-            let new = account::NewSession { id: *session, public_id: *session_public_id, lifetime_ms: *lifetime_ms, acr };
+        Command::SignIn { lookup, attempt, seed, session, session_public_id, lifetime_ms, acr, facts } => {
+            let new = account::NewSession { id: *session, public_id: *session_public_id, lifetime_ms: *lifetime_ms, acr, facts };
             account::sign_in(tx, now, lookup, attempt, seed, &new)
         }
         Command::EndSession { account, public_id } => account::end_session(tx, *account, *public_id),
@@ -97,6 +99,7 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, command: &Command) -> Result<
         Command::UnsettleBlob { blob } => document::unsettle(tx, *blob),
         Command::Document(command) => document::apply(tx, now, command),
         Command::Sharing(command) => sharing::apply(tx, now, command),
+        Command::Identity(command) => identity::apply(tx, now, command),
     }
 }
 

@@ -12,12 +12,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    command::{AccountSeed, AdvanceUpload, BeginUpload, CommitUpload, NewDisk, NewNode},
+    command::{AccountSeed, AdvanceUpload, BeginUpload, CommitUpload, IdentityCommand, NewDisk, NewNode, NewService},
     invariants::violations,
     model::{
-        AccountId, Attributes, BlobLayout, DocumentId, IdempotencyState, NodeRole, Role, Runs, Scan, Sealed, SessionId, Tail, TokenHash,
-        Upload, UploadId, UploadTarget, VaultId, WrappedKey,
+        AccountId, Assurance, Attributes, BlobLayout, DocumentId, IdempotencyState, NodeRole, Role, Runs, Scan, Scope, Sealed, SecretHash, ServiceId, SessionId, Tail, TokenHash, Upload, UploadId, UploadTarget, VaultId, WrappedKey,
     },
+    outcome::{IdentityOutcome, IdentityRefusal},
     store::{Store, Writes, memory::MemoryStore},
     view,
 };
@@ -94,6 +94,7 @@ pub(super) fn sign_in(person: u8, attempt: u8) -> Command {
         session_public_id: u128::from(attempt),
         lifetime_ms: 500,
         acr: "advanced".into(),
+        facts: Box::default(),
     }
 }
 
@@ -136,6 +137,37 @@ pub(super) fn commit(id: u8, size: u64) -> CommitUpload {
     }
 }
 
+fn new_service(id: u8, person: u8, lifetime_ms: u64) -> NewService {
+    NewService {
+        id: ServiceId(id.into()),
+        vault: VaultId(u128::from(person) + 1),
+        account: AccountId(u128::from(person) + 1),
+        name: Sealed(vec![3]),
+        scopes: vec![Scope::DocumentsRead],
+        secret: SecretHash([id; 32]),
+        lifetime_ms,
+    }
+}
+
+fn identity_command() -> impl Strategy<Value = IdentityCommand> {
+    let vault = (1u128..4).prop_map(VaultId);
+    let service = (0u8..6).prop_map(|id| ServiceId(id.into()));
+    prop_oneof![
+        (any::<u8>(), 0u8..3, any::<u8>()).prop_map(|(s, p, a)| step_up(s, p, a, Assurance::High)),
+        (1u128..4, any::<u8>()).prop_map(|(a, s)| IdentityCommand::EndOtherSessions { account: AccountId(a), keep: s.into() }),
+        any::<u8>().prop_map(|s| IdentityCommand::NoteSeen { sessions: vec![SessionId([s; 32])] }),
+        (0u8..6, 0u8..3, 0u64..400).prop_map(|(i, p, lifetime_ms)| IdentityCommand::CreateService(new_service(i, p, lifetime_ms))),
+        (vault.clone(), service.clone(), any::<u8>(), 0u64..200).prop_map(|(vault, service, secret, overlap_ms)| {
+            IdentityCommand::RotateService { vault, service, secret: SecretHash([secret; 32]), overlap_ms }
+        }),
+        (vault, service).prop_map(|(vault, service)| IdentityCommand::DeleteService { vault, service }),
+    ]
+}
+
+fn step_up(session: u8, person: u8, attempt: u8, assurance: Assurance) -> IdentityCommand {
+    IdentityCommand::StepUp { session: SessionId([session; 32]), lookup: [person; 32], attempt: [attempt; 32], assurance }
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let id = 0u8..12;
     let target = prop_oneof![
@@ -157,6 +189,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => id.prop_map(|i| Command::UnsettleBlob { blob: BlobId(i.into()) }),
         1 => (1u128..4, prop::option::of(0u64..2000), prop::option::of(any::<bool>())).prop_map(|(v, quota_bytes, strict)| Command::SetVaultLimits { vault: VaultId(v), quota_bytes, strict }),
         1 => (1u128..4, any::<u8>()).prop_map(|(a, s)| Command::EndSession { account: AccountId(a), public_id: s.into() }),
+        2 => identity_command().prop_map(|command| Command::Identity(Box::new(command))),
         2 => Just(Command::Tick),
     ]
 }
@@ -383,6 +416,79 @@ fn an_upload_that_breaks_off_without_end_is_refused_and_unchanged() {
     assert_eq!(before.runs.current(), ChunkId::ATTEMPTS - 1);
     assert_eq!(upload.lock(u128::MAX, 50, false), Outcome::Refused(Refusal::TooManyAttempts));
     assert_eq!(upload.upload(), before);
+}
+
+#[test]
+fn only_the_own_person_raises_a_session_once_for_a_while() {
+    let mut machine = Machine::new();
+    machine.run(sign_in(0, 1));
+    machine.run(sign_in(1, 2));
+    let mut raise = |command| machine.run(Command::Identity(Box::new(command)));
+    assert_eq!(raise(step_up(1, 1, 3, Assurance::High)), Outcome::Refused(IdentityRefusal::OtherPerson.into()));
+    assert_eq!(raise(step_up(1, 0, 3, Assurance::Substantial)), Outcome::Refused(IdentityRefusal::TooWeak.into()));
+    assert_eq!(raise(step_up(9, 0, 3, Assurance::High)), Outcome::Refused(Refusal::SessionUnknown));
+    assert_eq!(raise(step_up(1, 0, 1, Assurance::High)), Outcome::Refused(Refusal::AttemptUsed), "the sign-in's own attempt");
+    let Outcome::Identity(IdentityOutcome::SteppedUp { until_ms }) = raise(step_up(1, 0, 3, Assurance::High)) else {
+        panic!("not raised");
+    };
+    assert_eq!(raise(step_up(1, 0, 3, Assurance::High)), Outcome::Refused(Refusal::AttemptUsed));
+    let session = view::session(&machine.store, &SessionId([1; 32])).unwrap().unwrap();
+    assert!(session.is_stepped_up(until_ms - 1) && !session.is_stepped_up(until_ms));
+    let other = view::session(&machine.store, &SessionId([2; 32])).unwrap().unwrap();
+    assert!(!other.is_stepped_up(until_ms - 1));
+}
+
+#[test]
+fn a_device_is_new_once_and_the_other_sessions_end_together() {
+    let mut machine = Machine::new();
+    let with = |attempt: u8, device: u8| {
+        let mut command = sign_in(0, attempt);
+        if let Command::SignIn { facts, .. } = &mut command {
+            facts.device_hash = [device; 16];
+            facts.device = Some((VaultId(u128::from(device)), Sealed(vec![device])));
+        }
+        command
+    };
+    let mut is_new = |command| match machine.run(command) {
+        Outcome::SignedIn { new_device, .. } => new_device,
+        other => panic!("{other:?}"),
+    };
+    assert!(!is_new(with(1, 1)), "a first sign-in is no news to anybody");
+    assert!(is_new(with(2, 2)) && !is_new(with(3, 1)) && !is_new(with(4, 2)));
+    let sealed = |machine: &Machine, id: u8| view::session(&machine.store, &SessionId([id; 32])).unwrap().unwrap().device;
+    assert_eq!((sealed(&machine, 1), sealed(&machine, 2)), (Sealed(vec![1]), Sealed::default()), "sealed for vault 1, and for another");
+    machine.run(Command::Identity(Box::new(IdentityCommand::EndOtherSessions { account: AccountId(1), keep: 3 })));
+    let left: Vec<u128> = view::sessions(&machine.store, AccountId(1)).unwrap().iter().map(|s| s.public_id).collect();
+    assert_eq!(left, [3]);
+}
+
+#[test]
+fn of_a_services_secrets_two_are_good_while_one_takes_the_others_place() {
+    let mut machine = Machine::new();
+    machine.run(sign_in(0, 0));
+    machine.run(Command::Identity(Box::new(IdentityCommand::CreateService(new_service(1, 0, 10_000)))));
+    let good = |machine: &Machine, secret: u8| {
+        let hash = SecretHash([secret; 32]);
+        view::service_of(&machine.store, &hash).unwrap().is_some_and(|s| s.accepts(&hash, machine.now))
+    };
+    let rotate = |machine: &mut Machine, vault: u128, secret: u8, overlap_ms: u64| {
+        let secret = SecretHash([secret; 32]);
+        let command = IdentityCommand::RotateService { vault: VaultId(vault), service: ServiceId(1), secret, overlap_ms };
+        machine.run(Command::Identity(Box::new(command)))
+    };
+    assert!(good(&machine, 1));
+    assert_eq!(rotate(&mut machine, 2, 2, 100), Outcome::Refused(IdentityRefusal::ServiceUnknown.into()), "another vault's");
+    rotate(&mut machine, 1, 2, 100);
+    assert!(good(&machine, 1) && good(&machine, 2));
+    machine.now += 100;
+    assert!(!good(&machine, 1) && good(&machine, 2));
+    rotate(&mut machine, 1, 3, 100);
+    rotate(&mut machine, 1, 4, 0);
+    assert_eq!([1, 2, 3, 4].map(|secret| good(&machine, secret)), [false, false, false, true]);
+    machine.now += 10_000;
+    assert!(!good(&machine, 4), "the service has expired");
+    machine.run(Command::Tick);
+    assert_eq!(view::services(&machine.store, VaultId(1)).unwrap(), vec![]);
 }
 
 #[test]

@@ -13,7 +13,7 @@
 
 use kluis_chunkstore::ids::{BlobId, DiskId, NodeId};
 
-use crate::model::{AccountId, DocumentId, SessionId, TimeMs, TokenHash, UploadId, VaultId};
+use crate::model::{AccountId, DocumentId, SecretHash, ServiceId, SessionId, TimeMs, TokenHash, UploadId, VaultId};
 
 mod sharing;
 
@@ -91,6 +91,10 @@ pub enum Table {
     LinkByHash = 49,
     /// Contacts of a vault, by the other vault.
     Contact = 50,
+    /// Services of a vault.
+    Service = 90,
+    /// Services by hash of a secret.
+    ServiceSecret = 91,
 }
 
 fn key(owner: &[u8; 16], table: Table, own: &[&[u8]]) -> Vec<u8> {
@@ -252,6 +256,21 @@ pub fn version(vault: VaultId, document: DocumentId, number: u32) -> Vec<u8> {
 /// All versions of a document.
 pub fn versions(vault: VaultId, document: DocumentId) -> (Vec<u8>, Vec<u8>) {
     (version(vault, document, 0), next(version(vault, document, u32::MAX)))
+}
+
+/// A service of a vault.
+pub fn service(vault: VaultId, id: ServiceId) -> Vec<u8> {
+    key(&vault.to_bytes(), Table::Service, &[&id.to_bytes()])
+}
+
+/// All services of a vault.
+pub fn services(vault: VaultId) -> (Vec<u8>, Vec<u8>) {
+    (service(vault, ServiceId(0)), next(service(vault, ServiceId(u128::MAX))))
+}
+
+/// The service of a secret.
+pub fn service_secret(hash: &SecretHash) -> Vec<u8> {
+    key(&CLUSTER, Table::ServiceSecret, &[&hash.0])
 }
 
 /// The first key after `key`.

@@ -23,6 +23,16 @@ pub enum Role {
     Notary,
 }
 
+/// How surely a person proved who they are: the levels of eIDAS that are let in, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub enum Assurance {
+    /// Enough to sign in, where the operator says so; not for what cannot be undone.
+    #[default]
+    Substantial,
+    /// The highest level.
+    High,
+}
+
 /// One person: matched on the verified national number, never on anything typed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
@@ -40,6 +50,15 @@ pub struct Account {
     pub created_ms: TimeMs,
     /// Latest sign-in.
     pub signed_in_ms: TimeMs,
+    /// How the latest sign-in proved who the person is: the name of that way, such as `itsme` or `eid`.
+    pub way: String,
+    /// Keyed hashes of the devices that were seen, newest last; at most [`Account::DEVICES_MAX`].
+    pub devices: Vec<[u8; 16]>,
+}
+
+impl Account {
+    /// Most devices that are remembered: signing in with one more forgets the one seen longest ago.
+    pub const DEVICES_MAX: usize = 16;
 }
 
 /// A vault key under one master key. A vault carries one for each master that can open it.
@@ -105,6 +124,28 @@ pub struct Session {
     pub expires_ms: TimeMs,
     /// Assurance level that the identity provider stated.
     pub acr: String,
+    /// What that level is worth.
+    pub assurance: Assurance,
+    /// Name of the way in: an identity provider's, or `eid`.
+    pub way: String,
+    /// Device and address at the sign-in, sealed under the vault's key; empty when they could not be sealed.
+    pub device: Sealed,
+    /// When it was used last, to within [`Session::SEEN_STEP_MS`].
+    pub last_seen_ms: TimeMs,
+    /// When the person last proved who they are once more, for what cannot be undone; 0 = never.
+    pub stepped_up_ms: TimeMs,
+}
+
+impl Session {
+    /// How coarse [`Session::last_seen_ms`] is: finer would tell when somebody reads, and cost a command a request.
+    pub const SEEN_STEP_MS: u64 = 3600 * 1000;
+    /// How long a step-up counts.
+    pub const STEP_UP_MS: u64 = 10 * 60 * 1000;
+
+    /// Whether the person proved who they are a short while ago.
+    pub fn is_stepped_up(&self, now_ms: TimeMs) -> bool {
+        self.stepped_up_ms > 0 && now_ms < self.stepped_up_ms.saturating_add(Self::STEP_UP_MS)
+    }
 }
 
 /// What an `Idempotency-Key` was used for (draft-ietf-httpapi-idempotency-key-header-07).

@@ -9,9 +9,12 @@ pub mod attributes;
 pub mod cluster;
 pub mod document;
 pub mod runs;
+pub mod service;
 pub mod share;
 
-pub use account::{Account, AccountId, IdempotencyRecord, IdempotencyState, Role, Session, SessionId, Vault, VaultId, WrappedKey};
+pub use account::{
+    Account, AccountId, Assurance, IdempotencyRecord, IdempotencyState, Role, Session, SessionId, Vault, VaultId, WrappedKey,
+};
 pub use attributes::{
     Attributes, BadDate, Category, Date, DocType, DocumentLabel, DocumentState, LabelId, Origin, Provenance, Scan, ScanNote, UnknownKey,
 };
@@ -22,6 +25,7 @@ pub use share::{
     AccessRequest, Death, EndReason, Ended, Former, GivenRef, IncomingRef, Link, LinkHash, LinkId, LinkRef, Message, Moment, NewLink,
     NewShare, PairCount, PasswordHash, Share, ShareId, ShareState, SharedKey,
 };
+pub use service::{Scope, SecretHash, Service, ServiceId, ServiceSecret};
 
 use serde::{Deserialize, Serialize};
 

@@ -17,12 +17,16 @@ use kluis_gateway::{
         uploads::{NewUpload, tus_length},
         vault::OpenVault,
     },
-    auth::{national_number::NationalNumber, token::BearerToken},
+    auth::{
+        device::Device,
+        national_number::NationalNumber,
+        token::{BearerToken, ServiceToken},
+    },
     keys::{SecretKey, fuzzing::vault_key},
     range::{Etags, Selection, if_range_matches, select},
     upload::{Sha256, decimal, sha256_field, sha256_field_value, upload_metadata},
 };
-use kluis_raft::model::{AccountId, Session, SessionId, Vault, VaultId};
+use kluis_raft::model::{AccountId, Assurance, Sealed, Session, SessionId, Vault, VaultId};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Fixed, Target, kind, of_kind, text, texts};
@@ -44,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     Target::new("tus_fields", tus_fields, field_seeds, WORDS),
     Target::new("json_body", json_body, || texts(&[NEW_UPLOAD, r#"{"name":"a","length":0}"#, "[[[[[[]]]]]]"]), WORDS),
     Target::new("bearer_token", bearer_token, || vec![BearerToken::generate(&Fixed).to_text().as_bytes().to_vec()], WORDS),
+    Target::new("user_agent", user_agent, || texts(&["Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0"]), WORDS),
     Target::new("cursor", cursor, || vec![VAULT.seal_cursor(7).expect("the cipher works").into_bytes()], WORDS),
     Target::new("national_number", national_number, || texts(&["85.07.30-033.28", "11030495678", "00000000097"]), WORDS),
     Target::new("hash_state", hash_state, hash_seeds, WORDS),
@@ -137,8 +142,8 @@ fn head_seeds() -> Vec<Vec<u8>> {
 /// Everything that is read from the head of a request before its body.
 fn request_head(data: &[u8]) -> bool {
     let headers = head(data);
-    let caller = Caller {
-        session: Session {
+    let caller = Caller::of_session(
+        Session {
             id: SessionId([1; 32]),
             public_id: 1,
             account: AccountId(1),
@@ -146,8 +151,14 @@ fn request_head(data: &[u8]) -> bool {
             created_ms: 0,
             expires_ms: 1,
             acr: String::new(),
+            assurance: Assurance::High,
+            way: String::new(),
+            device: Sealed::default(),
+            last_seen_ms: 0,
+            stepped_up_ms: 0,
         },
-    };
+        0,
+    );
     let announced = documents::announced(&headers, BODY_BYTES_MAX);
     if let Ok(announced) = &announced {
         assert!(announced.length.is_none_or(|length| length <= BODY_BYTES_MAX));
@@ -204,9 +215,22 @@ fn json_body(data: &[u8]) -> bool {
 
 fn bearer_token(data: &[u8]) -> bool {
     let given = text(data);
-    let Ok(token) = BearerToken::parse(&given) else { return false };
+    let service = ServiceToken::parse(&given);
+    if let Ok(secret) = &service {
+        assert_eq!(secret.to_text().as_str(), given, "a secret has one text");
+    }
+    let Ok(token) = BearerToken::parse(&given) else { return service.is_ok() };
+    assert!(service.is_err(), "a token is no secret");
     assert_eq!(token.to_text().as_str(), given, "a token has one text");
     true
+}
+
+/// A `User-Agent`: what is kept of it is one of our own words.
+fn user_agent(data: &[u8]) -> bool {
+    let given = text(data);
+    let device = Device::new(Some(&given), None);
+    assert!(device.label().len() < 40, "{}", device.label());
+    device != Device::default()
 }
 
 static VAULT: LazyLock<OpenVault> = LazyLock::new(|| {

@@ -231,6 +231,7 @@ fn sign_in(person: u8) -> Command {
         session_public_id: id,
         lifetime_ms: 500,
         acr: "advanced".to_owned(),
+        facts: Box::default(),
     }
 }
 

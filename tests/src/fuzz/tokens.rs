@@ -15,6 +15,11 @@ use kluis_gateway::{
             jwk::{DecryptionKey, JwkSet, SigningKey},
         },
         oidc::fuzzing::{check_tokens, is_discovery, new_state, open_state, read_tokens, seal_as_state},
+        webeid::{
+            certificate::{COMMON_NAME, Certificate, OCSP_SIGNING, SERIAL_NUMBER},
+            der, ocsp,
+            token::Token,
+        },
     },
     keys::SecretKey,
 };
@@ -48,6 +53,9 @@ pub const TARGETS: &[Target] = &[
         || texts(&["\x00{\"id_token\":\"a.b.c\",\"access_token\":\"x\"}", "\x01{\"error\":\"invalid_grant\"}"]),
         WORDS,
     ),
+    Target::new("card_token", card_token, || vec![specimen()["token"].to_string().into_bytes()], WORDS).slow(8),
+    Target::new("card_certificate", card_certificate, || vec![CERTIFICATE.clone()], WORDS),
+    Target::new("ocsp_answer", ocsp_answer, || vec![OCSP_ANSWER.to_vec()], WORDS),
 ];
 
 static SIGNING: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::from_pem(KEY).expect("the fixture is a key"));
@@ -178,4 +186,48 @@ fn token_answer(data: &[u8]) -> bool {
             false
         }
     }
+}
+
+const SPECIMEN: &str = include_str!("../../../gateway/testdata/webeid-be-specimen.json");
+
+fn specimen() -> Value {
+    serde_json::from_str(SPECIMEN).expect("the fixture is JSON")
+}
+
+static CERTIFICATE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let token = specimen()["token"].as_object().map(Token::parse);
+    token.expect("the fixture has a token").expect("it is one").certificate
+});
+
+/// What a card made, or somebody in its name.
+fn card_token(data: &[u8]) -> bool {
+    let Some(members) = parse_object(data) else { return false };
+    let Ok(token) = Token::parse(&members) else { return false };
+    let Some(certificate) = Certificate::parse(&token.certificate) else { return false };
+    let specimen = specimen();
+    let (origin, nonce) = (specimen["origin"].as_str().unwrap_or_default(), specimen["nonce"].as_str().unwrap_or_default());
+    assert!(token.verify(&certificate.key, "https://other.example", nonce).is_err(), "it was signed for another place");
+    let verifies = token.verify(&certificate.key, origin, nonce).is_ok();
+    // The issuer's key is not here: a certificate may differ where its key does not.
+    assert!(!verifies || certificate.key == Certificate::parse(&CERTIFICATE).expect("the fixture parses").key);
+    verifies
+}
+
+fn card_certificate(data: &[u8]) -> bool {
+    let Some(certificate) = Certificate::parse(data) else { return false };
+    let _ = (certificate.attribute(SERIAL_NUMBER), certificate.attribute(COMMON_NAME), certificate.key_usage());
+    let _ = (certificate.has_purpose(OCSP_SIGNING), certificate.has_policy(&[0x60]), certificate.ocsp_addresses().count());
+    let question = ocsp::question(&certificate, &certificate);
+    assert!(der::only(&question, der::SEQUENCE).is_some(), "a question is one element");
+    true
+}
+
+/// `unauthorized`: an answer without a word on any certificate.
+const OCSP_ANSWER: &[u8] = &[0x30, 0x03, 0x0a, 0x01, 0x06];
+
+/// An answer of a responder, or of somebody on the way: without the authority's key none says "good".
+fn ocsp_answer(data: &[u8]) -> bool {
+    let certificate = Certificate::parse(&CERTIFICATE).expect("the fixture parses");
+    assert_eq!(ocsp::status(data, &certificate, &certificate, NOW_S), ocsp::Status::Unknown);
+    der::only(data, der::SEQUENCE).is_some()
 }

@@ -19,7 +19,11 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use kluis_gateway::auth::{national_number::NationalNumber, oidc::Identity};
-use kluis_raft::{client::Metadata, command::Command, model::Role};
+use kluis_raft::{
+    client::Metadata,
+    command::Command,
+    model::{Assurance, Role},
+};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -129,6 +133,9 @@ pub fn person(number: usize, attempt: u64) -> Identity {
         family_name: number.to_string(),
         birthdate: "1985-01-01".to_owned(),
         acr: "high".to_owned(),
+        assurance: Assurance::High,
+        way: "itsme".to_owned(),
+        step_up: None,
         roles: vec![Role::Citizen],
         return_json: true,
     }

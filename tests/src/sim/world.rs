@@ -29,7 +29,12 @@ use kluis_chunkstore::{
     ids::{ClusterId, NodeId, SiteName, StorageId},
     net::identity::NodeName,
 };
-use kluis_gateway::{api::Gateway, auth::oidc::Identity, keys::file::FileMasterKey, router::router};
+use kluis_gateway::{
+    api::Gateway,
+    auth::{device::Device, oidc::Identity},
+    keys::file::FileMasterKey,
+    router::router,
+};
 use kluis_node::{
     assemble::Node,
     config::{
@@ -163,8 +168,8 @@ impl Switchboard {
     ) -> Result<String, Lost> {
         let answer = self.ask(at, patience, move |live| async move {
             let (gateway, _) = live.gateway()?;
-            let (token, _, _) = kluis_gateway::api::auth::sign_in(gateway, &identity()).await.ok()?;
-            Some(token.to_text().to_string())
+            let begun = kluis_gateway::api::auth::sign_in(gateway, &identity(), &Device::default()).await.ok()?;
+            Some(begun.token.to_text().to_string())
         });
         answer.await?.ok_or(Lost)
     }
@@ -615,6 +620,8 @@ impl World {
                 loopback_exempt: true,
                 body_max_bytes: 64 << 20,
                 identity: Vec::new(),
+                card: None,
+                minimum_age: 0,
                 master_key: MasterKeyConfig::File { path: key },
             });
         }

@@ -9,12 +9,14 @@ use reqwest::StatusCode;
 
 use super::{
     Answer, AuthError, Tokens,
-    attempt::{Attempt, STATE_AAD},
     claims::{Expected, check_id_token, check_userinfo, person},
     parse_answer,
     provider::Discovery,
 };
-use crate::keys::{SecretKey, random_nonce, seal_gcm};
+use crate::{
+    auth::attempt::{Attempt, STATE_AAD},
+    keys::{SecretKey, random_nonce, seal_gcm},
+};
 
 /// A `state` parameter as a gateway makes it.
 ///

@@ -1,0 +1,81 @@
+//! What each route asks of who calls it: one table.
+//!
+//! Owns: the table. Not: who asks ([`super::caller`], which looks here before any handler runs).
+//! Holds: (1) every operation of the OpenAPI document stands here, and nothing else (a test compares them); (2) a
+//! service gets nowhere but where a scope is named: what is missing here is closed to services.
+
+use http::Method;
+use kluis_raft::model::Scope;
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Everybody, without signing in.
+    Nothing,
+    /// A signed-in person. Identity, sessions, plans and services themselves are never a service's.
+    Person,
+    /// A signed-in person, or a service with this scope.
+    Scope(Scope),
+}
+
+use Need::{Nothing, Person, Scope as Scoped};
+use Scope::{DocumentsRead, DocumentsWrite};
+
+/// Every operation: method, path, need.
+pub const ROUTES: &[(&str, &str, Need)] = &[
+    ("GET", "/v1/auth", Nothing),
+    ("GET", "/v1/auth/{provider}/start", Nothing),
+    ("POST", "/v1/auth/{provider}/start", Person),
+    ("GET", "/v1/auth/{provider}/jwks", Nothing),
+    ("GET", "/v1/auth/callback", Nothing),
+    ("POST", "/v1/auth/eid/start", Nothing),
+    ("POST", "/v1/auth/eid/callback", Nothing),
+    ("GET", "/v1/sessions", Person),
+    ("DELETE", "/v1/sessions", Person),
+    ("DELETE", "/v1/sessions/{id}", Person),
+    ("GET", "/v1/services", Person),
+    ("POST", "/v1/services", Person),
+    ("DELETE", "/v1/services/{id}", Person),
+    ("POST", "/v1/services/{id}/rotate", Person),
+    ("GET", "/v1/me", Person),
+    ("GET", "/v1/documents", Scoped(DocumentsRead)),
+    ("POST", "/v1/documents", Scoped(DocumentsWrite)),
+    ("GET", "/v1/documents/{id}", Scoped(DocumentsRead)),
+    ("DELETE", "/v1/documents/{id}", Scoped(DocumentsWrite)),
+    ("GET", "/v1/documents/{id}/versions", Scoped(DocumentsRead)),
+    ("GET", "/v1/documents/{id}/content", Scoped(DocumentsRead)),
+    ("HEAD", "/v1/documents/{id}/content", Scoped(DocumentsRead)),
+    ("PUT", "/v1/documents/{id}/content", Scoped(DocumentsWrite)),
+    ("OPTIONS", "/v1/uploads", Nothing),
+    ("POST", "/v1/uploads", Scoped(DocumentsWrite)),
+    ("GET", "/v1/uploads/{id}", Scoped(DocumentsWrite)),
+    ("HEAD", "/v1/uploads/{id}", Scoped(DocumentsWrite)),
+    ("PATCH", "/v1/uploads/{id}", Scoped(DocumentsWrite)),
+    ("DELETE", "/v1/uploads/{id}", Scoped(DocumentsWrite)),
+    ("GET", "/livez", Nothing),
+    ("GET", "/readyz", Nothing),
+    ("GET", "/readyz/{check}", Nothing),
+    ("GET", "/metrics", Nothing),
+];
+
+/// What a route asks; `None` when it is not in the table.
+pub fn need(method: &Method, path: &str) -> Option<Need> {
+    // A HEAD that has no line of its own is answered by the GET.
+    let of = |wanted: &str| ROUTES.iter().find(|(method, route, _)| *method == wanted && *route == path).map(|(_, _, need)| *need);
+    of(method.as_str()).or_else(|| if *method == Method::HEAD { of("GET") } else { None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_and_sessions_are_never_a_services() {
+        for (method, path, need) in ROUTES {
+            let is_personal = ["/v1/auth", "/v1/sessions", "/v1/services", "/v1/me"].iter().any(|start| path.starts_with(start));
+            assert!(!is_personal || !matches!(need, Scoped(_)), "{method} {path}");
+        }
+        assert_eq!(need(&Method::HEAD, "/v1/documents"), Some(Scoped(DocumentsRead)));
+        assert_eq!(need(&Method::PUT, "/v1/documents"), None);
+    }
+}
