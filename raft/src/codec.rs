@@ -13,7 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     model::{
-        Account, Blob, ClusterRecord, DiskRecord, Document, IdempotencyRecord, JoinToken, NodeRecord, Session, Upload, Vault, Version,
+        Account, Blob, ClusterRecord, DiskRecord, Document, HistoryEntry, IdempotencyRecord, JoinToken, LogRecord, NodeRecord, Session,
+        Upload, Vault, Version,
     },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},
@@ -55,6 +56,8 @@ records!(
     AccountRef,
     SessionRef,
     Marker,
+    HistoryEntry,
+    LogRecord,
 );
 
 /// The account behind a keyed hash.

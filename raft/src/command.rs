@@ -5,6 +5,8 @@
 //! (2) an encoded [`Request`] is at most [`REQUEST_BYTES_MAX`], so that a log message stays short
 //! enough for its deadline on a slow link.
 
+pub mod log;
+
 use std::net::SocketAddr;
 
 use kluis_chunkstore::{
@@ -14,8 +16,9 @@ use kluis_chunkstore::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::log::LogCommand;
 use crate::model::{
-    AccountId, BlobLayout, DocumentId, NodeRole, Role, Sealed, SessionId, Tail, TimeMs, TokenHash, UploadId, UploadTarget, VaultId,
+    AccountId, BlobLayout, DocumentId, NodeRole, Role, Sealed, SessionId, Tail, TimeMs, TokenHash, Trail, UploadId, UploadTarget, VaultId,
     WrappedKey,
 };
 
@@ -125,6 +128,10 @@ pub enum Command {
         lifetime_ms: u64,
         /// Assurance level.
         acr: String,
+        /// For the log.
+        trail: Box<Trail>,
+        /// The vault under whose key the trail's details are sealed; they are dropped if the person has another one.
+        sealed_for: VaultId,
     },
     /// A session ends.
     EndSession {
@@ -132,6 +139,8 @@ pub enum Command {
         account: AccountId,
         /// Public name of the session.
         public_id: u128,
+        /// For the log.
+        trail: Box<Trail>,
     },
 
     // --- vaults
@@ -191,6 +200,8 @@ pub enum Command {
         document: DocumentId,
         /// The revision that the client saw.
         revision: u64,
+        /// For the log.
+        trail: Box<Trail>,
     },
 
     // --- blobs
@@ -208,6 +219,10 @@ pub enum Command {
         /// Which.
         blob: BlobId,
     },
+
+    // --- log
+    /// The log's own commands.
+    Log(LogCommand),
 }
 
 /// A node as it joins.
@@ -328,4 +343,6 @@ pub struct CommitUpload {
     pub reduced: bool,
     /// Whether every shard of every chunk was synced in its place.
     pub settled: bool,
+    /// For the log.
+    pub trail: Trail,
 }

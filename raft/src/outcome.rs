@@ -5,7 +5,10 @@
 use kluis_chunkstore::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Account, Document, IdempotencyState, JoinToken, Sealed, Upload, Vault};
+use crate::{
+    command::log::{LogOutcome, LogRefusal},
+    model::{Account, Document, IdempotencyState, JoinToken, Sealed, Upload, Vault},
+};
 
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +48,8 @@ pub enum Outcome {
     Repeated(IdempotencyState),
     /// Nothing was changed, because:
     Refused(Refusal),
+    /// See [`LogOutcome`].
+    Log(LogOutcome),
 }
 
 /// Why a command was refused.
@@ -149,4 +154,7 @@ pub enum Refusal {
     /// The upload broke off more often than its record can say.
     #[error("the upload broke off too often: begin a new one")]
     TooManyAttempts,
+    /// See [`LogRefusal`].
+    #[error(transparent)]
+    Log(#[from] LogRefusal),
 }

@@ -2,10 +2,10 @@
 
 use kluis_chunkstore::ids::BlobId;
 
-use super::{due, refused};
+use super::{due, log, refused};
 use crate::{
     codec, keys,
-    model::{Blob, BlobLayout, Document, DocumentId, Vault, VaultId, Version},
+    model::{Blob, BlobLayout, Document, DocumentId, Event, EventKind, TimeMs, Trail, Vault, VaultId, Version},
     outcome::{Outcome, Refusal},
     store::{StoreError, Transaction},
 };
@@ -13,7 +13,14 @@ use crate::{
 /// Most versions of one document: one command removes them all.
 pub(super) const VERSIONS_MAX: usize = 10_000;
 
-pub(super) fn delete(tx: &mut Transaction<'_>, vault: VaultId, id: DocumentId, revision: u64) -> Result<Outcome, StoreError> {
+pub(super) fn delete(
+    tx: &mut Transaction<'_>,
+    now: TimeMs,
+    vault: VaultId,
+    id: DocumentId,
+    revision: u64,
+    trail: &Trail,
+) -> Result<Outcome, StoreError> {
     let key = keys::document(vault, id);
     let Some(document) = codec::load::<Document>(tx, &key)? else { return refused(Refusal::DocumentUnknown) };
     if document.revision != revision {
@@ -29,6 +36,7 @@ pub(super) fn delete(tx: &mut Transaction<'_>, vault: VaultId, id: DocumentId, r
     owner.documents = owner.documents.saturating_sub(1);
     tx.store(keys::vault(vault), &owner)?;
     tx.delete(key);
+    log::record(tx, now, Event { kind: EventKind::Erased, vault: Some(vault), document: Some(id), trail: trail.clone() })?;
     Ok(Outcome::Done)
 }
 

@@ -7,14 +7,14 @@
 
 use kluis_chunkstore::ids::ChunkId;
 
-use super::{due, refused};
+use super::{due, log, refused};
 use crate::{
     codec,
     command::{AdvanceUpload, BeginUpload, CommitUpload},
     keys,
     model::{
-        Blob, BlobLayout, Document, DocumentId, IdempotencyRecord, IdempotencyState, Runs, Sealed, TimeMs, TooManyAttempts, Upload,
-        UploadId, UploadTarget, Vault, VaultId, Version,
+        Blob, BlobLayout, Document, DocumentId, Event, EventKind, IdempotencyRecord, IdempotencyState, Runs, Sealed, TimeMs,
+        TooManyAttempts, Upload, UploadId, UploadTarget, Vault, VaultId, Version,
     },
     outcome::{Outcome, Refusal},
     store::{Read, StoreError, Transaction},
@@ -267,6 +267,11 @@ pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUploa
         record.state = IdempotencyState::Committed { document: document.id, version: document.current.number, revision: document.revision };
         tx.store(keys::idempotency(&hash), &record)?;
     }
+    let kind = match upload.target {
+        UploadTarget::NewDocument(_) => EventKind::Uploaded,
+        UploadTarget::NewVersion { .. } => EventKind::NewVersion,
+    };
+    log::record(tx, now, Event { kind, vault: Some(upload.vault), document: Some(document.id), trail: commit.trail.clone() })?;
     Ok(Outcome::Committed(Box::new(document)))
 }
 

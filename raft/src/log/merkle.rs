@@ -145,11 +145,7 @@ pub fn root<E>(get: &mut impl FnMut(Position) -> Result<Option<Hash>, E>, size: 
 ///
 /// # Errors
 /// The index is not below the size; a hash is missing, or the store failed.
-pub fn inclusion<E>(
-    get: &mut impl FnMut(Position) -> Result<Option<Hash>, E>,
-    index: u64,
-    size: u64,
-) -> Result<Vec<Hash>, ProofError<E>> {
+pub fn inclusion<E>(get: &mut impl FnMut(Position) -> Result<Option<Hash>, E>, index: u64, size: u64) -> Result<Vec<Hash>, ProofError<E>> {
     if index >= size {
         return Err(ProofError::NoSuchProof);
     }
@@ -173,11 +169,7 @@ pub fn inclusion<E>(
 ///
 /// # Errors
 /// The old size is 0 or above the new one; a hash is missing, or the store failed.
-pub fn consistency<E>(
-    get: &mut impl FnMut(Position) -> Result<Option<Hash>, E>,
-    old: u64,
-    new: u64,
-) -> Result<Vec<Hash>, ProofError<E>> {
+pub fn consistency<E>(get: &mut impl FnMut(Position) -> Result<Option<Hash>, E>, old: u64, new: u64) -> Result<Vec<Hash>, ProofError<E>> {
     if old == 0 || old > new {
         return Err(ProofError::NoSuchProof);
     }

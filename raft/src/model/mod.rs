@@ -7,11 +7,15 @@
 pub mod account;
 pub mod cluster;
 pub mod document;
+pub mod event;
+pub mod log;
 pub mod runs;
 
 pub use account::{Account, AccountId, IdempotencyRecord, IdempotencyState, Role, Session, SessionId, Vault, VaultId, WrappedKey};
 pub use cluster::{ClusterRecord, DiskRecord, DiskState, JoinToken, NodeRecord, NodeRole, TokenHash};
 pub use document::{Blob, BlobLayout, Document, DocumentId, Tail, Upload, UploadId, UploadTarget, Version};
+pub use event::{Actor, Event, EventKind, HistoryEntry, Trail};
+pub use log::{LogKeyRecord, LogRecord, StoredCheckpoint};
 pub use runs::{Run, Runs, TooManyAttempts};
 
 use serde::{Deserialize, Serialize};

@@ -16,16 +16,16 @@ use kluis_chunkstore::{
 use kluis_raft::{
     apply::apply,
     codec::{self, AccountRef, Marker, Record, SessionRef},
-    command::{AccountSeed, AdvanceUpload, BeginUpload, Command, CommitUpload, NewNode, Request},
+    command::{AccountSeed, AdvanceUpload, BeginUpload, Command, CommitUpload, LogCommand, NewNode, Request},
     consensus::{
         fuzzing as consensus,
         snapshot::{SnapshotReader, SnapshotWriter},
     },
     keys,
     model::{
-        Account, AccountId, Blob, BlobLayout, ClusterRecord, DiskRecord, DiskState, Document, DocumentId, IdempotencyRecord, JoinToken,
-        NodeRecord, NodeRole, Role, Sealed, Session, SessionId, TokenHash, Upload, UploadId, UploadTarget, Vault, VaultId, Version,
-        WrappedKey,
+        Account, AccountId, Actor, Blob, BlobLayout, ClusterRecord, DiskRecord, DiskState, Document, DocumentId, Event, EventKind,
+        HistoryEntry, IdempotencyRecord, JoinToken, LogRecord, NodeRecord, NodeRole, Role, Sealed, Session, SessionId, TokenHash, Trail,
+        Upload, UploadId, UploadTarget, Vault, VaultId, Version, WrappedKey,
     },
     outcome::{Outcome, Refusal},
     store::{Entry, Read, Store, StoreError, Transaction, memory::MemoryStore},
@@ -88,7 +88,7 @@ fn again<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
 type Again = fn(&[u8]) -> Result<Vec<u8>, StoreError>;
 
 /// Every record that the state holds.
-const RECORDS: [Again; 17] = [
+const RECORDS: [Again; 19] = [
     again::<Account>,
     again::<Blob>,
     again::<ClusterRecord>,
@@ -106,10 +106,12 @@ const RECORDS: [Again; 17] = [
     again::<AccountRef>,
     again::<SessionRef>,
     again::<Marker>,
+    again::<HistoryEntry>,
+    again::<LogRecord>,
 ];
 
 fn record(data: &[u8]) -> bool {
-    let (number, rest) = kind(data, 17);
+    let (number, rest) = kind(data, 19);
     RECORDS.get(usize::from(number)).is_some_and(|again| settles(rest, again))
 }
 
@@ -223,7 +225,13 @@ fn sign_in(person: u8) -> Command {
         session_public_id: id,
         lifetime_ms: 500,
         acr: "advanced".to_owned(),
+        trail: Box::new(trail()),
+        sealed_for: vault,
     }
+}
+
+fn trail() -> Trail {
+    Trail { details: Sealed(vec![9]), ..Trail::bare(Actor::Account(AccountId(1)), [4; 32]) }
 }
 
 fn begin(id: u128) -> BeginUpload {
@@ -272,7 +280,17 @@ fn sample_commands() -> Vec<Command> {
         unlock: true,
         lifetime_ms: 50,
     };
-    let commit = CommitUpload { upload, size: 64, sha256: [1; 32], chunks: 1, layouts: vec![layout(1)], reduced: false, settled: false };
+    let commit = CommitUpload {
+        upload,
+        size: 64,
+        sha256: [1; 32],
+        chunks: 1,
+        layouts: vec![layout(1)],
+        reduced: false,
+        settled: false,
+        trail: trail(),
+    };
+    let event = Event { kind: EventKind::ReadByOwner, vault: Some(vault), document: Some(document), trail: trail() };
     vec![
         Command::CreateJoinToken {
             hash: TokenHash([2; 32]),
@@ -294,8 +312,10 @@ fn sample_commands() -> Vec<Command> {
         Command::AbortUpload { upload: UploadId(2), vault },
         Command::SetVaultLimits { vault, quota_bytes: Some(2_000), strict: Some(true) },
         Command::ApplyTopology { expected_version: 0, topology: topology() },
-        Command::DeleteDocument { vault, document, revision: 1 },
-        Command::EndSession { account: AccountId(1), public_id: 1 },
+        Command::DeleteDocument { vault, document, revision: 1, trail: Box::new(trail()) },
+        Command::EndSession { account: AccountId(1), public_id: 1, trail: Box::new(trail()) },
+        Command::Log(LogCommand::Append { events: vec![event] }),
+        Command::Log(LogCommand::PutCheckpoint { note: "log\n1\n\n".to_owned() }),
         Command::Tick,
     ]
 }
