@@ -24,6 +24,7 @@ use kluis_chunkstore::{
     disk::DiskOptions,
     env::{Env, NoProbe},
     env_real::{SystemClock, SystemEntropy, SystemFiles, ThreadPool},
+    ids::NodeId,
     net::{Hub, HubOptions, NodeIdentity, sockets::SystemSockets},
 };
 use kluis_gateway::{
@@ -38,6 +39,7 @@ use kluis_gateway::{
         pkcs11::{Pkcs11Config, Pkcs11MasterKey},
     },
     limits::Limits,
+    recorder::Recorder,
     router::router,
     server::{self, ReloadableCert},
     telemetry::Telemetry,
@@ -62,6 +64,7 @@ use tokio::{
 use crate::{
     admin::{self, Admin},
     ca::Authority,
+    checkpoints::{self, CheckpointOptions},
     config::{
         Config,
         types::{GatewayConfig, IdentityConfig, MasterKeyConfig},
@@ -239,6 +242,7 @@ impl Node {
 
     fn gateway_parts(&self, config: &GatewayConfig) -> Result<GatewayParts, ExitError> {
         Ok(GatewayParts {
+            node: self.card.node,
             env: self.env.clone(),
             config: self.config.clone(),
             consensus: self.consensus.clone(),
@@ -502,6 +506,7 @@ fn open_master(config: &GatewayConfig, env: &Env) -> Result<Arc<dyn MasterKey>, 
 
 /// What a gateway is made of, once the cluster lets it.
 struct GatewayParts {
+    node: NodeId,
     env: Env,
     config: Config,
     consensus: Arc<Consensus>,
@@ -534,7 +539,12 @@ impl GatewayParts {
         let stop = async move {
             let _ = stopping.wait_for(|stop| *stop).await;
         };
-        server::serve(gateway, router, listener, tls, stop, DRAIN).await;
+        let signing = checkpoints::run(gateway.clone(), self.consensus.clone(), self.node, CheckpointOptions::default());
+        let signing = tokio::spawn(signing);
+        server::serve(gateway.clone(), router, listener, tls, stop, DRAIN).await;
+        signing.abort();
+        // Reads that were answered are in the log before this node leaves, if a majority is there.
+        let _ = timeout(Duration::from_secs(1), gateway.recorder.flush()).await;
     }
 
     async fn build_patiently(&self) -> Arc<Gateway> {
@@ -575,6 +585,7 @@ impl GatewayParts {
             telemetry: self.telemetry.clone(),
             health: self.health.clone(),
             guards: Guards::default(),
+            recorder: Recorder::start(self.consensus.clone()),
         })
     }
 

@@ -6,18 +6,19 @@
 //! the cookie, never in an address; (3) profile and keys of a new person are made here and sealed before they
 //! go into metadata.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, RawQuery, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header};
 use kluis_raft::{
     command::{AccountSeed, Command},
-    model::{AccountId, VaultId},
+    model::{AccountId, Actor, VaultId},
     outcome::Outcome,
+    view,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -25,11 +26,12 @@ use zeroize::Zeroizing;
 
 use super::{
     Gateway,
-    caller::{COOKIE, cookie},
+    caller::{COOKIE, Peer, cookie},
     documents::{header_value, rfc3339},
     me::Profile,
     params::Params,
-    vault::PROFILE,
+    trail::{Details, trail},
+    vault::{OpenVault, PROFILE},
 };
 use crate::{
     auth::{
@@ -111,14 +113,19 @@ fn wants_json(headers: &HeaderMap) -> bool {
         (status = "default", description = "An error.", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn callback(State(gateway): State<Arc<Gateway>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn callback(
+    State(gateway): State<Arc<Gateway>>,
+    peer: Option<Extension<Peer>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     // Providers may add parameters of their own; only these are read.
     let known = ["code", "state", "iss", "error", "error_description", "error_uri", "session_state"];
     let params = Params::parse(query.as_deref(), &known)?;
     let value = |name: &str| params.value(name).map(str::to_owned);
     let query = CallbackQuery { code: value("code"), state: value("state"), iss: value("iss"), error: value("error") };
     let identity = gateway.sign_in.finish(gateway.clock.now_ms(), &query, cookie(&headers, LOGIN_COOKIE)).await?;
-    let (token, account, expires_ms) = sign_in(&gateway, &identity).await?;
+    let (token, account, expires_ms) = sign_in(&gateway, &identity, peer.map(|Extension(Peer(address))| address)).await?;
     let text = token.to_text();
     let mut response = if identity.return_json {
         let body =
@@ -145,7 +152,7 @@ pub fn cleared_cookie() -> String {
 ///
 /// # Errors
 /// 401 `login_replayed` when the sign-in was completed before; 503.
-pub async fn sign_in(gateway: &Gateway, identity: &Identity) -> Result<(BearerToken, AccountId, u64), Problem> {
+pub async fn sign_in(gateway: &Gateway, identity: &Identity, from: Option<IpAddr>) -> Result<(BearerToken, AccountId, u64), Problem> {
     let now_ms = gateway.clock.now_ms();
     let account = AccountId::new(now_ms, gateway.random());
     let vault = VaultId::new(now_ms, gateway.random());
@@ -165,16 +172,30 @@ pub async fn sign_in(gateway: &Gateway, identity: &Identity) -> Result<(BearerTo
         profile: seal_text(&key, PROFILE, &account.to_bytes(), &plain)?,
         roles: identity.roles.clone(),
     };
+    // A person who is known has a vault with a key of its own. Should somebody become known meanwhile, the details are
+    // dropped, because nobody could open them.
+    let lookup = identity.number.lookup_hash(&gateway.lookup);
+    let read = gateway.current().await?;
+    let details = Details::new(from, None);
+    let (trail, sealed_for) = match view::account_of(&*read, &lookup)? {
+        Some(known) => {
+            let open = OpenVault::open(gateway, read, known.vault).await?;
+            (trail(&*gateway.entropy, open.key(), Actor::Account(known.id), &details)?, known.vault)
+        }
+        None => (trail(&*gateway.entropy, &key, Actor::Account(account), &details)?, vault),
+    };
     let token = BearerToken::generate(&*gateway.entropy);
     let outcome = gateway
         .propose(Command::SignIn {
-            lookup: identity.number.lookup_hash(&gateway.lookup),
+            lookup,
             attempt: identity.attempt,
             seed: Box::new(seed),
             session: token.session_id(),
             session_public_id: gateway.random(),
             lifetime_ms: gateway.limits().session_lifetime_ms,
             acr: identity.acr.clone(),
+            trail: Box::new(trail),
+            sealed_for,
         })
         .await?;
     match outcome {

@@ -38,6 +38,8 @@ pub struct Trace(pub Arc<str>);
 pub struct Caller {
     /// The session.
     pub session: Session,
+    /// The address that the request came from, for the history.
+    pub address: Option<IpAddr>,
 }
 
 impl FromRequestParts<Arc<Gateway>> for Caller {
@@ -45,8 +47,8 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
         let limits = gateway.limits();
-        let address =
-            parts.extensions.get::<Peer>().map(|peer| peer.0).filter(|address| !(limits.loopback_exempt && address.is_loopback()));
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        let address = peer.filter(|address| !(limits.loopback_exempt && address.is_loopback()));
         let now_ms = gateway.clock.now_ms();
         if address.is_some_and(|a| gateway.guards.is_throttled(a, now_ms, limits.bad_tokens_per_minute)) {
             return Err(Problem::new(Code::TooManyRequests, "too many bad tokens came from this address"));
@@ -65,7 +67,7 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
         if by_cookie && !is_safe(&parts.method) && !is_same_origin(&parts.headers) {
             return Err(Problem::plain(Code::CrossSite));
         }
-        Ok(Self { session })
+        Ok(Self { session, address: peer })
     }
 }
 

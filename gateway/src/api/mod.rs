@@ -2,6 +2,7 @@
 //!
 //! Reading order: [`state`] (what a request sees), [`caller`] (who asks), [`documents`] and [`content`] (the
 //! heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`me`],
+//! [`history`] (what happened, to its owner), [`log`] (the same, to auditors), [`trail`] (what acts bring for it),
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
 //!
@@ -15,8 +16,10 @@ pub mod content;
 pub mod deliver;
 pub mod documents;
 pub mod health;
+pub mod history;
 pub mod ingest;
 pub mod json;
+pub mod log;
 pub mod me;
 pub mod name;
 pub mod openapi;
@@ -24,6 +27,7 @@ pub mod params;
 pub mod resume;
 pub mod sessions;
 pub mod state;
+pub mod trail;
 pub mod uploads;
 pub mod vault;
 

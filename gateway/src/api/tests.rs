@@ -24,6 +24,7 @@ use crate::{
     auth::oidc::{Identity, SignIn},
     keys::{KeyRing, LookupKey, MasterKey, SecretKey, file::FileMasterKey, tests::TestEntropy},
     limits::Limits,
+    recorder::Recorder,
     telemetry::Telemetry,
     upload::sha256_field_value,
 };
@@ -95,6 +96,7 @@ impl World {
             telemetry: Arc::new(Telemetry::new("0.0.0", "test").unwrap()),
             health: Arc::new(TestHealth),
             guards: Guards::default(),
+            recorder: Recorder::start(metadata.clone()),
         });
         let token = signed_in(&gateway, ALICE, 1).await;
         let other = signed_in(&gateway, BOB, 2).await;
@@ -161,7 +163,7 @@ async fn signed_in(gateway: &Gateway, number: &str, attempt: u8) -> String {
         roles: vec![Role::Citizen],
         return_json: true,
     };
-    let (token, _, _) = sign_in(gateway, &identity).await.unwrap();
+    let (token, _, _) = sign_in(gateway, &identity, None).await.unwrap();
     token.to_text().to_string()
 }
 

@@ -5,7 +5,7 @@ use crate::{
     codec::{self, AccountRef, SessionRef},
     command::AccountSeed,
     keys,
-    model::{Account, AccountId, Event, EventKind, Sealed, Session, SessionId, TimeMs, Trail, Vault, VaultId},
+    model::{Account, AccountId, Actor, Event, EventKind, Sealed, Session, SessionId, TimeMs, Trail, Vault, VaultId},
     outcome::{Outcome, Refusal},
     store::{StoreError, Transaction},
     view,
@@ -81,6 +81,7 @@ pub(super) fn sign_in(
     if new.sealed_for != account.vault {
         trail.details = Sealed::default();
     }
+    trail.actor = Actor::Account(account.id);
     log::record(tx, now, Event { kind: EventKind::SignedIn, vault: Some(account.vault), document: None, trail })?;
     Ok(Outcome::SignedIn { account: Box::new(account), created, expires_ms })
 }

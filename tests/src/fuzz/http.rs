@@ -147,6 +147,7 @@ fn request_head(data: &[u8]) -> bool {
             expires_ms: 1,
             acr: String::new(),
         },
+        address: None,
     };
     let announced = documents::announced(&headers, BODY_BYTES_MAX);
     if let Ok(announced) = &announced {

@@ -162,7 +162,7 @@ impl Switchboard {
     ) -> Result<String, Lost> {
         let answer = self.ask(at, patience, move |live| async move {
             let (gateway, _) = live.gateway()?;
-            let (token, _, _) = kluis_gateway::api::auth::sign_in(gateway, &identity()).await.ok()?;
+            let (token, _, _) = kluis_gateway::api::auth::sign_in(gateway, &identity(), None).await.ok()?;
             Some(token.to_text().to_string())
         });
         answer.await?.ok_or(Lost)
