@@ -65,7 +65,9 @@ async fn an_owner_sees_what_happened_and_can_prove_it_without_the_service() {
     let page = json(&api, 1, &history).await;
     assert_eq!(events(&page), ["document.read", "document.uploaded"], "one event for a download of several chunks");
     for event in page["events"].as_array().unwrap() {
-        assert_eq!((&event["own"], &event["from"], &event["name"]), (&true.into(), &"127.0.0.1".into(), &"will.pdf".into()), "{event}");
+        assert_eq!(event["own"], true, "{event}");
+        assert_eq!(event["from"], "127.0.0.1", "{event}");
+        assert_eq!(event["name"], "will.pdf", "{event}");
     }
 
     api.delete(&doc.id).await.unwrap();

@@ -20,6 +20,18 @@ def need(holds, what):
         sys.exit("refused: " + what)
 
 
+def unbase64(text):
+    """Base64 in its one form: Python's own decoder takes others too."""
+    data = base64.b64decode(text, validate=True)
+    need(base64.b64encode(data).decode() == text, "base64 in another form")
+    return data
+
+
+def number(text):
+    need(str(int(text)) == text, "a number in another form")
+    return int(text)
+
+
 def ed25519(key, signature, message):
     try:
         from cryptography.exceptions import InvalidSignature
@@ -44,10 +56,10 @@ def leaf_of(opening):
     lines = opening.decode().split("\n")
     need(lines.pop(0) == "kluis-log-opening/v1" and lines.pop() == "", "the opening's form")
     fields = dict(line.split(" ", 1) for line in lines)
-    salt = base64.b64decode(fields["salt"])
-    texts = [fields["actor"].encode(), fields["vault"].encode(), fields["document"].encode(), base64.b64decode(fields["details"])]
+    salt = unbase64(fields["salt"])
+    texts = [fields["actor"].encode(), fields["vault"].encode(), fields["document"].encode(), unbase64(fields["details"])]
     kind = fields["kind"].encode()
-    leaf = bytes([1, len(kind)]) + kind + int(fields["time"]).to_bytes(8, "big")
+    leaf = bytes([1, len(kind)]) + kind + number(fields["time"]).to_bytes(8, "big")
     for tag, text in enumerate(texts, 1):
         own = sha(b"kluis log salt v1", bytes([tag]), salt)
         leaf += sha(b"kluis log commitment v1", bytes([tag]), own, text)
@@ -75,28 +87,30 @@ def main(proof_file, vkey):
         head, note = file.read().split("\n\n", 1)
     lines = head.split("\n")
     need(lines.pop(0) == "c2sp.org/tlog-proof@v1", "the head")
-    kind, leaf = leaf_of(base64.b64decode(lines.pop(0).removeprefix("extra ")))
-    index = int(lines.pop(0).removeprefix("index "))
-    path = [base64.b64decode(line) for line in lines]
+    kind, leaf = leaf_of(unbase64(lines.pop(0).removeprefix("extra ")))
+    index = number(lines.pop(0).removeprefix("index "))
+    path = [unbase64(line) for line in lines]
 
     name, key_id, key = vkey.strip().split("+", 2)
-    key = base64.b64decode(key)
+    key = unbase64(key)
     need(key[0] == 1 and sha(name.encode(), b"\n", key)[:4].hex() == key_id, "the key")
     text, signatures = note.split("\n\n", 1)
+    need(signatures.endswith("\n"), "the last line's end")
     text += "\n"
     origin, size, root = text.split("\n")[:3]
     need(origin == name, "the log's name")
-    found = [line.split(" ") for line in signatures.strip().split("\n")]
-    own = [base64.b64decode(sig) for dash, by, sig in found if dash == "\u2014" and by == name]
+    found = [line.split(" ") for line in signatures[:-1].split("\n")]
+    own = [unbase64(sig) for dash, by, sig in found if dash == "\u2014" and by == name]
     own = [sig[4:] for sig in own if sig[:4].hex() == key_id]
     need(any(ed25519(key[1:], sig, text.encode()) for sig in own), "the signature")
-    need(index < int(size), "the place")
-    need(root_of(leaf, index, int(size), path) == base64.b64decode(root), "the entry is not in the log")
+    size = number(size)
+    need(index < size, "the place")
+    need(root_of(leaf, index, size, path) == unbase64(root), "the entry is not in the log")
     print(kind)
 
 
 if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
-    except (ValueError, KeyError, IndexError) as error:
+    except (ArithmeticError, ValueError, KeyError, IndexError) as error:
         sys.exit(f"refused: {error!r}")
