@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`ports`] (what it needs from outside), [`router`] (every URL on one screen), [`api`]
 //! (one resource a file), [`auth`] (who asks), [`seal`] and [`keys`] (what makes bytes unreadable to a
-//! disk), [`upload`] and [`range`] (pure rules), [`problem`] (every error with its code), [`limits`]
+//! disk), [`upload`] and [`range`] (pure rules), [`recorder`] (events of reads, gathered), [`problem`] (every error with its code), [`limits`]
 //! (sizes, rates and deadlines in one place), [`server`] (the listener), [`strict`] (what the parsers would
 //! tolerate).
 //!
@@ -18,6 +18,7 @@ pub mod limits;
 pub mod ports;
 pub mod problem;
 pub mod range;
+pub mod recorder;
 pub mod router;
 pub mod seal;
 pub mod server;

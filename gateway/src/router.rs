@@ -22,7 +22,7 @@ use tracing::Instrument;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    api::{Gateway, auth, caller::Trace, content, documents, health, me, openapi, services, sessions, uploads},
+    api::{Gateway, auth, caller::Trace, content, documents, health, history, log, me, openapi, services, sessions, uploads},
     problem::{Code, Problem},
 };
 
@@ -53,6 +53,13 @@ fn table() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(services::list, services::create))
         .routes(routes!(services::rotate))
         .routes(routes!(services::delete))
+        .routes(routes!(history::of_vault))
+        .routes(routes!(history::of_document))
+        .routes(routes!(history::proofs))
+        .routes(routes!(log::checkpoint))
+        .routes(routes!(log::key))
+        .routes(routes!(log::proof_file))
+        .routes(routes!(log::tile))
 }
 
 /// The whole service.

@@ -24,6 +24,7 @@ use kluis_chunkstore::{
     disk::DiskOptions,
     env::{Env, NoProbe},
     env_real::{SystemClock, SystemEntropy, SystemFiles, ThreadPool},
+    ids::NodeId,
     net::{Hub, HubOptions, NodeIdentity, sockets::SystemSockets},
 };
 use kluis_gateway::{
@@ -39,6 +40,7 @@ use kluis_gateway::{
         pkcs11::{Pkcs11Config, Pkcs11MasterKey},
     },
     limits::Limits,
+    recorder::Recorder,
     router::router,
     server::{self, ReloadableCert},
     telemetry::Telemetry,
@@ -63,6 +65,7 @@ use tokio::{
 use crate::{
     admin::{self, Admin},
     ca::Authority,
+    checkpoints::{self, CheckpointOptions},
     config::{
         Config,
         types::{CardConfig, GatewayConfig, IdentityConfig, MasterKeyConfig},
@@ -240,6 +243,7 @@ impl Node {
 
     fn gateway_parts(&self, config: &GatewayConfig) -> Result<GatewayParts, ExitError> {
         Ok(GatewayParts {
+            node: self.card.node,
             env: self.env.clone(),
             config: self.config.clone(),
             consensus: self.consensus.clone(),
@@ -504,6 +508,7 @@ fn open_master(config: &GatewayConfig, env: &Env) -> Result<Arc<dyn MasterKey>, 
 
 /// What a gateway is made of, once the cluster lets it.
 struct GatewayParts {
+    node: NodeId,
     env: Env,
     config: Config,
     consensus: Arc<Consensus>,
@@ -538,10 +543,15 @@ impl GatewayParts {
         };
         let lists = self.config.gateway.as_ref().and_then(|gateway| gateway.card.as_ref()).map(|card| card.lists_file.clone());
         let renewing = gateway.sign_in.card().cloned().zip(lists).map(|(card, file)| tokio::spawn(renew_card_lists(card, file)));
-        server::serve(gateway, router, listener, tls, stop, DRAIN).await;
+        let signing = checkpoints::run(gateway.clone(), self.consensus.clone(), self.node, CheckpointOptions::default());
+        let signing = tokio::spawn(signing);
+        server::serve(gateway.clone(), router, listener, tls, stop, DRAIN).await;
         if let Some(renewing) = renewing {
             renewing.abort();
         }
+        signing.abort();
+        // Reads that were answered are in the log before this node leaves, if a majority is there.
+        let _ = timeout(Duration::from_secs(1), gateway.recorder.flush()).await;
     }
 
     async fn build_patiently(&self) -> Arc<Gateway> {
@@ -584,6 +594,7 @@ impl GatewayParts {
             telemetry: self.telemetry.clone(),
             health: self.health.clone(),
             guards: Guards::default(),
+            recorder: Recorder::start(self.consensus.clone()),
         })
     }
 

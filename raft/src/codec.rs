@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     model::{
-        Account, Blob, ClusterRecord, Death, DiskRecord, Document, Former, GivenRef, IdempotencyRecord, IncomingRef, JoinToken, Link, LinkRef, NodeRecord, PairCount, Service, Session, Share, Upload, Vault, Version,
+        Account, Blob, ClusterRecord, Death, DiskRecord, Document, Former, GivenRef, HistoryEntry, IdempotencyRecord, IncomingRef, JoinToken, Link, LinkRef, LogRecord, NodeRecord, PairCount, Service, Session, Share, Upload, Vault, Version,
     },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},
@@ -65,6 +65,8 @@ records!(
     GivenRef,
     Service,
     ServiceRef,
+    HistoryEntry,
+    LogRecord,
 );
 
 /// The account behind a keyed hash.

@@ -5,6 +5,8 @@
 //! (2) an encoded [`Request`] is at most [`REQUEST_BYTES_MAX`], so that a log message stays short
 //! enough for its deadline on a slow link.
 
+pub mod log;
+
 use std::net::SocketAddr;
 
 use kluis_chunkstore::{
@@ -14,18 +16,17 @@ use kluis_chunkstore::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::log::LogCommand;
 use crate::model::{
-    AccountId, Attributes, BlobLayout, DocumentId, NewShare, NodeRole, Role, Scan, Sealed, SessionId, Tail, TimeMs, TokenHash, UploadId,
-    UploadTarget, VaultId, WrappedKey,
+        AccountId, Attributes, BlobLayout, DocumentId, NewShare, NodeRole, Role, Scan, Sealed, SessionId, Tail, TimeMs, TokenHash, Trail, UploadId, UploadTarget, VaultId, WrappedKey,
 };
 
 pub mod document;
+pub mod identity;
 pub mod sharing;
 
 pub use document::{ChangeDocument, DocumentCommand};
 pub use sharing::{ChangeShare, CopyShared, CreateShares, Rewrap, SharingCommand, Which};
-pub mod identity;
-
 pub use identity::{IdentityCommand, NewService, SessionFacts};
 
 /// Most bytes of an encoded request.
@@ -136,6 +137,10 @@ pub enum Command {
         acr: String,
         /// What else is known of the sign-in.
         facts: Box<SessionFacts>,
+        /// For the log.
+        trail: Box<Trail>,
+        /// The vault under whose key the trail's details are sealed; they are dropped if the person has another one.
+        sealed_for: VaultId,
     },
     /// A session ends.
     EndSession {
@@ -143,6 +148,8 @@ pub enum Command {
         account: AccountId,
         /// Public name of the session.
         public_id: u128,
+        /// For the log.
+        trail: Box<Trail>,
     },
 
     // --- vaults
@@ -202,6 +209,8 @@ pub enum Command {
         document: DocumentId,
         /// The revision that the client saw.
         revision: u64,
+        /// For the log.
+        trail: Box<Trail>,
     },
 
     // --- blobs
@@ -227,6 +236,9 @@ pub enum Command {
     Sharing(Box<SharingCommand>),
     /// Sessions after their beginning, and services.
     Identity(Box<IdentityCommand>),
+    // --- log
+    /// The log's own commands.
+    Log(LogCommand),
 }
 
 /// A node as it joins.
@@ -353,4 +365,6 @@ pub struct CommitUpload {
     pub settled: bool,
     /// What the scan said; with [`Scan::Pending`] nobody reads the version yet.
     pub scan: Scan,
+    /// For the log.
+    pub trail: Trail,
 }

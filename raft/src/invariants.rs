@@ -14,13 +14,16 @@
 //! 10. Nobody's part of the state mentions a share of another's that is not listed, but as a former one.
 //! 11. A link is found by its hash, and what a hash finds is a link; it was opened at most as often as it may be.
 //! 12. Every service is found by each of its one or two secrets, and every secret leads to a service that has it.
+//! 13. The log's edge has the root of its entries, each hash by position is that of the entries below it, and every
+//!     event of a history is the entry at its place.
 
 use std::collections::BTreeMap;
 
 use crate::{
     codec::{self},
     keys::{self, Table},
-    model::{Account, Blob, Document, Session, Upload, Vault, VaultId, Version},
+    log::merkle::{Edge, leaf_hash},
+    model::{Account, Blob, Document, HistoryEntry, Session, Upload, Vault, VaultId, Version},
     store::{Read, StoreError},
     view,
 };
@@ -110,7 +113,40 @@ pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
     if kept != secrets {
         found.push(format!("{kept} secrets are kept for services that have {secrets}"));
     }
+    check_log(read, &accounts, &mut found)?;
     Ok(found)
+}
+
+fn check_log(read: &dyn Read, accounts: &[Account], found: &mut Vec<String>) -> Result<(), StoreError> {
+    let log = view::log(read)?;
+    let leaves = view::log_leaves(read, 0, u64::MAX)?;
+    let mut edge = Edge::default();
+    for leaf in &leaves {
+        for (position, hash) in edge.push(leaf_hash(leaf)) {
+            if view::log_hash(read, position)? != Some(hash) {
+                found.push(format!("the log's hash at {position:?} is not that of its entries"));
+            }
+        }
+    }
+    if edge != log.edge {
+        found.push(format!("the log's edge, of {} entries, is not that of the {} that there are", log.edge.size(), edge.size()));
+    }
+    let vaults = accounts.iter().map(|account| Some(account.vault)).chain([None]);
+    let mut told = 0;
+    for vault in vaults {
+        for (_, entry) in codec::load_range::<HistoryEntry>(read, &keys::histories(vault, u64::MAX), LIMIT)? {
+            told += 1;
+            let leaf = usize::try_from(entry.index).ok().and_then(|index| leaves.get(index));
+            if leaf != Some(&entry.leaf()) || entry.event.vault != vault {
+                found.push(format!("event {} of {vault:?} is not the log's entry", entry.index));
+            }
+        }
+    }
+    // An event of a vault that no account has is in no history that was walked.
+    if told > leaves.len() {
+        found.push(format!("{told} events in histories, {} entries", leaves.len()));
+    }
+    Ok(())
 }
 
 fn check_vault(

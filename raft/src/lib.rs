@@ -1,8 +1,8 @@
 //! Who owns what: the middle crate of Kluis.
 //!
 //! Reading order: [`model`] (the records), [`command`] and [`outcome`] (every write and every answer),
-//! [`policy`] (who may do what), [`apply`] (the pure state machine), [`keys`] and [`codec`] (records as bytes), [`store`] (the ordered
-//! transactional map below), [`view`] (reads), [`client`] (how others ask), and, behind the feature
+//! [`policy`] (who may do what), [`apply`] (the pure state machine), [`log`] (the tamper-evident log), [`keys`] and
+//! [`codec`] (records as bytes), [`store`] (the ordered transactional map below), [`view`] (reads), [`client`] (how others ask), and, behind the feature
 //! `consensus`, the openraft glue that makes all voters apply the same commands in the same order.
 //!
 //! Owns: metadata. Not: bytes of documents, sockets, clear names (they arrive sealed).
@@ -18,6 +18,7 @@ pub mod command;
 pub mod consensus;
 pub mod invariants;
 pub mod keys;
+pub mod log;
 pub mod model;
 pub mod outcome;
 pub mod policy;

@@ -5,7 +5,10 @@
 use kluis_chunkstore::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Account, Document, IdempotencyState, JoinToken, Sealed, Service, TimeMs, Upload, Vault};
+use crate::{
+    command::log::{LogOutcome, LogRefusal},
+    model::{Account, Document, IdempotencyState, JoinToken, Sealed, Service, TimeMs, Upload, Vault},
+};
 
 pub mod document;
 pub mod sharing;
@@ -103,6 +106,8 @@ impl IdentityRefusal {
             Self::TooManyServices { .. } => "too_many_services",
         }
     }
+    /// See [`LogOutcome`].
+    Log(LogOutcome),
 }
 
 /// Why a command was refused.
@@ -216,4 +221,7 @@ pub enum Refusal {
     /// A command about sessions or services.
     #[error(transparent)]
     Identity(#[from] IdentityRefusal),
+    /// See [`LogRefusal`].
+    #[error(transparent)]
+    Log(#[from] LogRefusal),
 }

@@ -9,10 +9,11 @@ use kluis_chunkstore::{
 
 use crate::{
     codec::{self, AccountRef, ServiceRef, SessionRef},
+    codec::{self, AccountRef, SessionRef},
     keys::{self, Table},
+    log::merkle::{Hash, Position},
     model::{
-        Account, AccountId, Blob, ClusterRecord, DiskRecord, Document, DocumentId, IdempotencyRecord, NodeRecord, SecretHash, Service,
-        ServiceId, Session, SessionId, Upload, UploadId, Vault, VaultId, Version,
+        Account, AccountId, Blob, ClusterRecord, DiskRecord, Document, DocumentId, HistoryEntry, IdempotencyRecord, LogRecord, NodeRecord, SecretHash, Service, ServiceId, Session, SessionId, Upload, UploadId, Vault, VaultId, Version,
     },
     store::{Read, StoreError},
 };
@@ -165,6 +166,56 @@ pub fn uploads(read: &dyn Read, limit: usize) -> Result<Vec<Upload>, StoreError>
 /// What an `Idempotency-Key` was used for.
 pub fn idempotency(read: &dyn Read, hash: &[u8; 32]) -> Result<Option<IdempotencyRecord>, StoreError> {
     codec::load(read, &keys::idempotency(hash))
+}
+
+/// The log's record; an empty log before the first event.
+pub fn log(read: &dyn Read) -> Result<LogRecord, StoreError> {
+    Ok(codec::load(read, &keys::log())?.unwrap_or_default())
+}
+
+/// A hash of the log's tree.
+pub fn log_hash(read: &dyn Read, position: Position) -> Result<Option<Hash>, StoreError> {
+    let key = keys::log_hash(position);
+    let Some(bytes) = read.get(&key)? else { return Ok(None) };
+    let damaged = |_| StoreError::Damaged { key: hex::encode(&key), why: "a hash has 32 bytes".into() };
+    Hash::try_from(bytes.as_slice()).map(Some).map_err(damaged)
+}
+
+/// An entry of the log.
+pub fn log_leaf(read: &dyn Read, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    read.get(&keys::log_leaf(index))
+}
+
+/// Entries of the log from one place to before another.
+pub fn log_leaves(read: &dyn Read, from: u64, to: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+    let (start, end) = keys::log_leaves(from, to);
+    let limit = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+    Ok(read.scan(&start, &end, limit)?.into_iter().map(|(_, leaf)| leaf).collect())
+}
+
+/// Up to `limit` events of a vault's history, newest first, those before a place in the log.
+pub fn history(read: &dyn Read, vault: VaultId, before: u64, limit: usize) -> Result<Vec<HistoryEntry>, StoreError> {
+    let (start, end) = keys::histories(Some(vault), before);
+    read.scan_back(&start, &end, limit)?.into_iter().map(|(k, v)| codec::decode(&k, &v)).collect()
+}
+
+/// Up to `limit` events of a document, newest first, those before a place in the log. A document that was erased
+/// still has them.
+pub fn document_history(
+    read: &dyn Read,
+    vault: VaultId,
+    document: DocumentId,
+    before: u64,
+    limit: usize,
+) -> Result<Vec<HistoryEntry>, StoreError> {
+    let (start, end) = keys::document_histories(vault, document, before);
+    let mut found = Vec::new();
+    for (key, _) in read.scan_back(&start, &end, limit)? {
+        if let Some(index) = keys::index_at_end(&key) {
+            found.extend(codec::load::<HistoryEntry>(read, &keys::history(Some(vault), index))?);
+        }
+    }
+    Ok(found)
 }
 
 #[allow(clippy::unnecessary_wraps)]

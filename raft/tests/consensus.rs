@@ -27,7 +27,7 @@ use kluis_raft::{
     command::{AccountSeed, Command, NewNode, REQUEST_BYTES_MAX},
     consensus::{Consensus, ConsensusOptions, OpenError, PeerCall, PeerError, PeerTransport, ReplicaRole, World},
     keys,
-    model::{AccountId, NodeRole, Role, Sealed, SessionId, TokenHash, VaultId, WrappedKey},
+    model::{AccountId, Actor, NodeRole, Role, Sealed, SessionId, TokenHash, Trail, VaultId, WrappedKey},
     outcome::{Outcome, Refusal},
     store::rocks::RocksDatabases,
 };
@@ -184,6 +184,8 @@ fn sign_in(person: u64) -> Command {
         lifetime_ms: 3_600_000,
         acr: "high".into(),
         facts: Box::default(),
+        trail: Box::new(Trail::bare(Actor::System, hash(person))),
+        sealed_for: VaultId(id + (1 << 64)),
     }
 }
 

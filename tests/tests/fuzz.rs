@@ -171,6 +171,14 @@ targets!(
     join_token,
     member_files,
     problem_details,
+    // Log.
+    log_note,
+    log_checkpoint,
+    log_proof,
+    log_opening,
+    log_entry_bytes,
+    log_key_text,
+    log_tile,
 );
 
 #[test]

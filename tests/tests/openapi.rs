@@ -14,7 +14,7 @@ use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
 /// What is published: leaving one out of the document, or taking one away, breaks clients.
-const PUBLISHED: [(&str, &[&str]); 22] = [
+const PUBLISHED: [(&str, &[&str]); 29] = [
     ("/livez", &["get"]),
     ("/metrics", &["get"]),
     ("/readyz", &["get"]),
@@ -28,8 +28,15 @@ const PUBLISHED: [(&str, &[&str]); 22] = [
     ("/v1/documents", &["get", "post"]),
     ("/v1/documents/{id}", &["delete", "get"]),
     ("/v1/documents/{id}/content", &["get", "head", "put"]),
+    ("/v1/documents/{id}/history", &["get"]),
+    ("/v1/documents/{id}/proofs", &["get"]),
     ("/v1/documents/{id}/versions", &["get"]),
+    ("/v1/log/checkpoint", &["get"]),
+    ("/v1/log/key", &["get"]),
+    ("/v1/log/proof", &["get"]),
+    ("/v1/log/tile/{level}/{*index}", &["get"]),
     ("/v1/me", &["get"]),
+    ("/v1/me/history", &["get"]),
     ("/v1/services", &["get", "post"]),
     ("/v1/services/{id}", &["delete"]),
     ("/v1/services/{id}/rotate", &["post"]),
@@ -101,14 +108,18 @@ fn complete(document: &Value) {
                 .filter(|p| p["in"] == "path")
                 .filter_map(|p| p["name"].as_str())
                 .collect();
-            let wanted: BTreeSet<&str> = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+            let wanted: BTreeSet<&str> = path
+                .split('/')
+                .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+                .map(|name| name.trim_start_matches('*'))
+                .collect();
             assert_eq!(named, wanted, "{at}: parameters in its path");
             // What asks nobody for anything cannot be refused.
             if path.starts_with("/v1/") && method != "options" {
                 let schema = &responses["default"]["content"]["application/problem+json"]["schema"]["$ref"];
                 assert_eq!(schema, "#/components/schemas/ProblemBody", "{at}: schema of errors");
             }
-            let is_open = !path.starts_with("/v1/") || path.starts_with("/v1/auth/") || method == "options";
+            let is_open = !path.starts_with("/v1/") || path.starts_with("/v1/auth/") || path.starts_with("/v1/log/") || method == "options";
             assert_eq!(operation["security"].is_array(), !is_open, "{at}: says whether it needs a token");
         }
     }
@@ -133,7 +144,11 @@ fn references_lead_somewhere(document: &Value, at: &Value) {
 async fn agree(client: &Client, gateway: &str, path: &str, methods: &BTreeSet<String>) {
     let url = format!(
         "{gateway}{}",
-        path.replace("{id}", "01ARZ3NDEKTSV4RRFFQ69G5FAV").replace("{provider}", "itsme").replace("{check}", "quorum_read")
+        path.replace("{id}", "01ARZ3NDEKTSV4RRFFQ69G5FAV")
+            .replace("{provider}", "itsme")
+            .replace("{check}", "quorum_read")
+            .replace("{level}", "0")
+            .replace("{*index}", "000.p/1")
     );
     for method in METHODS {
         // HTTP has HEAD wherever there is GET.

@@ -36,7 +36,7 @@ use kluis_raft::{
     client::Metadata as _,
     command::{BeginUpload, Command, CommitUpload},
     consensus::Consensus,
-    model::{Attributes, DocumentId, Scan, UploadId, UploadTarget, Vault, VaultId},
+    model::{Actor, Attributes, DocumentId, Scan, Trail, UploadId, UploadTarget, Vault, VaultId},
     outcome::Outcome,
     view,
 };
@@ -152,8 +152,20 @@ impl Writer {
         }
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest::digest(&digest::SHA256, b"").as_ref());
-        let commit =
-            CommitUpload { upload, size: 0, sha256, chunks: 0, layouts: Vec::new(), reduced: false, settled: true, scan: Scan::NotAsked };
+        let mut salt = [0; 32];
+        self.env.entropy.fill(&mut salt);
+        let trail = Trail::bare(Actor::Account(self.vault.owner), salt);
+        let commit = CommitUpload {
+            upload,
+            size: 0,
+            sha256,
+            chunks: 0,
+            layouts: Vec::new(),
+            reduced: false,
+            settled: true,
+            scan: Scan::NotAsked,
+            trail,
+        };
         match self.consensus.propose(Command::CommitUpload(Box::new(commit))).await? {
             Outcome::Committed(_) => Ok(()),
             other => bail!("unexpected answer to CommitUpload: {other:?}"),

@@ -6,7 +6,7 @@
 //! the cookie, never in an address; (3) profile and keys of a new person are made here and sealed before they
 //! go into metadata.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Extension, Json,
@@ -17,7 +17,7 @@ use axum::{
 use http::{HeaderMap, StatusCode, header};
 use kluis_raft::{
     command::{AccountSeed, Command, IdentityCommand, SessionFacts},
-    model::{AccountId, Sealed, SessionId, VaultId},
+    model::{AccountId, Actor, Sealed, SessionId, VaultId},
     outcome::{IdentityOutcome, Outcome},
     view,
 };
@@ -32,6 +32,7 @@ use super::{
     json,
     me::Profile,
     params::Params,
+    trail::{Details, trail},
     vault::{DEVICE, OpenVault, PROFILE},
 };
 use crate::{
@@ -435,6 +436,17 @@ pub async fn sign_in(gateway: &Gateway, identity: &Identity, device: &Device) ->
         profile: seal_text(&key, PROFILE, &account.to_bytes(), &plain)?,
         roles: identity.roles.clone(),
     };
+    // A person who is known has a vault with a key of its own. Should somebody become known meanwhile, the details are
+    // dropped, because nobody could open them.
+    let read = gateway.current().await?;
+    let details = Details::new(device.address, None);
+    let (trail, sealed_for) = match view::account_of(&*read, &lookup)? {
+        Some(known) => {
+            let open = OpenVault::open(gateway, read, known.vault).await?;
+            (trail(&*gateway.entropy, open.key(), Actor::Account(known.id), &details)?, known.vault)
+        }
+        None => (trail(&*gateway.entropy, &key, Actor::Account(account), &details)?, vault),
+    };
     let token = BearerToken::generate(&*gateway.entropy);
     let session_public_id = gateway.random();
     let facts = SessionFacts {
@@ -453,6 +465,8 @@ pub async fn sign_in(gateway: &Gateway, identity: &Identity, device: &Device) ->
             lifetime_ms: gateway.limits().session_lifetime_ms,
             acr: identity.acr.clone(),
             facts: Box::new(facts),
+            trail: Box::new(trail),
+            sealed_for,
         })
         .await?;
     match outcome {

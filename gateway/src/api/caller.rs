@@ -12,7 +12,7 @@ use axum::extract::{FromRequestParts, MatchedPath};
 use http::{HeaderMap, Method, header, request::Parts};
 use kluis_raft::{
     command::{Command, IdentityCommand},
-    model::{AccountId, Scope, SecretHash, Service, Session, SessionId, VaultId},
+    model::{AccountId, Actor, Scope, SecretHash, Service, Session, SessionId, VaultId},
     store::Read,
     view,
 };
@@ -51,8 +51,9 @@ pub struct Caller {
     pub credential: Credential,
     /// When it was looked up.
     pub at_ms: u64,
+    /// The address that the request came from, for the history.
+    pub address: Option<IpAddr>,
 }
-
 /// What a caller showed.
 #[derive(Debug, Clone)]
 pub enum Credential {
@@ -70,13 +71,13 @@ pub enum Credential {
 impl Caller {
     /// The person of a session.
     pub fn of_session(session: Session, at_ms: u64) -> Self {
-        Self { account: session.account, vault: session.vault, credential: Credential::Session(Box::new(session)), at_ms }
+        Self { account: session.account, vault: session.vault, credential: Credential::Session(Box::new(session)), at_ms, address: None }
     }
 
     /// A service that showed this secret.
     pub fn of_service(service: Service, secret: SecretHash, at_ms: u64) -> Self {
         let (account, vault) = (service.account, service.vault);
-        Self { account, vault, credential: Credential::Service { service: Box::new(service), secret }, at_ms }
+        Self { account, vault, credential: Credential::Service { service: Box::new(service), secret }, at_ms, address: None }
     }
 
     /// The session of the person who asks.
@@ -87,6 +88,14 @@ impl Caller {
         match &self.credential {
             Credential::Session(session) => Ok(session),
             Credential::Service { .. } => Err(Problem::plain(Code::ScopeExceeded)),
+        }
+    }
+
+    /// Who acts, as the log has it.
+    pub fn actor(&self) -> Actor {
+        match &self.credential {
+            Credential::Session(session) => Actor::Account(session.account),
+            Credential::Service { service, .. } => Actor::Service(service.id.0),
         }
     }
 
@@ -136,15 +145,15 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
         let limits = gateway.limits();
-        let address =
-            parts.extensions.get::<Peer>().map(|peer| peer.0).filter(|address| !(limits.loopback_exempt && address.is_loopback()));
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        let address = peer.filter(|address| !(limits.loopback_exempt && address.is_loopback()));
         let now_ms = gateway.clock.now_ms();
         if address.is_some_and(|a| gateway.guards.is_throttled(a, now_ms, limits.bad_tokens_per_minute)) {
             return Err(Problem::new(Code::TooManyRequests, "too many bad tokens came from this address"));
         }
         let (text, by_cookie) = token_text(&parts.headers).ok_or_else(Problem::unauthenticated)?;
         let found = look_up(gateway, text, by_cookie, now_ms).await?;
-        let Some(caller) = found else {
+        let Some(mut caller) = found else {
             if let Some(address) = address {
                 gateway.guards.note_bad_token(address, now_ms);
             }
@@ -153,6 +162,7 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
         if by_cookie && !is_safe(&parts.method) && !is_same_origin(&parts.headers) {
             return Err(Problem::plain(Code::CrossSite));
         }
+        caller.address = peer;
         caller.meets(parts.extensions.get::<MatchedPath>().and_then(|path| access::need(&parts.method, path.as_str())))?;
         note_seen(gateway, &caller);
         Ok(caller)

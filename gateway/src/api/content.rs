@@ -25,6 +25,7 @@ use super::{
     ingest::{self, Plan},
     name::{Label, MediaType},
     params::Params,
+    trail,
 };
 use crate::{
     problem::{Code, Problem, ProblemBody},
@@ -92,6 +93,8 @@ pub async fn read(
         let sealer = vault.sealer(version.blob, &version.wrapped_key)?;
         let source = Source { gateway: Arc::clone(&gateway), caller: caller.clone(), document: document.id, blob, sealer };
         let delivery = deliver::deliver(source, &parts, media_type, boundary.clone()).await?;
+        // Once a request, and before a byte of it leaves: no read goes unrecorded.
+        trail::record_read(&gateway, &caller, &vault, document.id, &label).await?;
         (delivery.len, delivery.boundary.is_some(), delivery.body)
     };
 

@@ -27,6 +27,7 @@ use super::{
     ingest::{self, Idempotency, Plan},
     name::{DocumentName, Label, MediaType},
     params::Params,
+    trail,
     vault::OpenVault,
 };
 use crate::{
@@ -298,7 +299,7 @@ pub async fn list(State(gateway): State<Arc<Gateway>>, caller: Caller, RawQuery(
 }
 
 /// Entries of a page.
-fn page_limit(gateway: &Gateway, params: &Params) -> Result<usize, Problem> {
+pub(super) fn page_limit(gateway: &Gateway, params: &Params) -> Result<usize, Problem> {
     let limits = gateway.limits();
     let max = u64::try_from(limits.page_max).unwrap_or(200);
     let given = params.number("limit", 1..=max)?;
@@ -306,7 +307,7 @@ fn page_limit(gateway: &Gateway, params: &Params) -> Result<usize, Problem> {
 }
 
 /// A page with its Link header.
-fn paged<T: Serialize>(
+pub(super) fn paged<T: Serialize>(
     path: &str,
     limit: usize,
     next: Option<String>,
@@ -429,7 +430,9 @@ pub async fn delete(
 ) -> Result<StatusCode, Problem> {
     let (vault, document) = find(&gateway, &caller, &document).await?;
     require_match(&headers, &etag(&document))?;
-    gateway.propose(Command::DeleteDocument { vault: vault.id(), document: document.id, revision: document.revision }).await?;
+    let label = vault.open_label(document.id, &document.name)?;
+    let trail = Box::new(trail::of_caller(&gateway, &caller, &vault, Some(&label))?);
+    gateway.propose(Command::DeleteDocument { vault: vault.id(), document: document.id, revision: document.revision, trail }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

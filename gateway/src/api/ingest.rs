@@ -18,7 +18,7 @@ use kluis_chunkstore::{
 };
 use kluis_raft::{
     command::{BeginUpload, Command, CommitUpload},
-    model::{Attributes, BlobLayout, Document, IdempotencyState, Scan, Upload, UploadId, UploadTarget, VaultId},
+    model::{Attributes, BlobLayout, Document, IdempotencyState, Scan, Trail, Upload, UploadId, UploadTarget, VaultId},
     outcome::{Outcome, Refusal},
     view,
 };
@@ -26,7 +26,7 @@ use tokio::{task::JoinSet, time::Instant};
 use zeroize::Zeroizing;
 
 use crate::{
-    api::{Caller, Gateway, name::Label, vault::OpenVault},
+    api::{Caller, Gateway, name::Label, trail, vault::OpenVault},
     ports::{ChunkReceipt, DocumentBytes, PutChunk},
     problem::{Code, Problem},
     seal::ChunkSealer,
@@ -289,7 +289,7 @@ pub async fn receive(gateway: &Arc<Gateway>, caller: &Caller, vault: &OpenVault,
         }
     };
     let incoming = Incoming { reader, held, ended, hash, length, count };
-    let result = store_all(gateway, vault, &plan, &upload, sealer, incoming).await;
+    let result = store_all(gateway, caller, vault, &plan, &upload, sealer, incoming).await;
     match &result {
         Ok(_) => abort.armed = false,
         // Without a majority giving up would only wait once more; it is left to the guard.
@@ -321,6 +321,7 @@ struct Incoming {
 /// Stores the whole body and commits it.
 async fn store_all(
     gateway: &Gateway,
+    caller: &Caller,
     vault: &OpenVault,
     plan: &Plan,
     upload: &Upload,
@@ -384,7 +385,8 @@ async fn store_all(
     }
     sink.settle().await?;
     gateway.telemetry.document_bytes(Direction::In, usize::try_from(total).unwrap_or(usize::MAX));
-    commit(gateway, upload, &sink, total, sha256, true).await
+    let trail = trail::of_upload(gateway, caller, vault, target_document(&upload.target), upload)?;
+    commit(gateway, &sink, Finished { upload, size: total, sha256, whole: true, trail }).await
 }
 
 /// A buffer for the next chunk: no larger than what is still to come.
@@ -428,14 +430,18 @@ async fn extend(gateway: &Gateway, upload: &Upload, reserved: u64, needed: u64) 
     }
 }
 
-pub(super) async fn commit(
-    gateway: &Gateway,
-    upload: &Upload,
-    sink: &ChunkSink,
-    size: u64,
-    sha256: [u8; 32],
-    whole: bool,
-) -> Result<Document, Problem> {
+/// An upload whose bytes are all durable.
+pub(super) struct Finished<'a> {
+    pub(super) upload: &'a Upload,
+    pub(super) size: u64,
+    pub(super) sha256: [u8; 32],
+    /// Whether one request brought all of it.
+    pub(super) whole: bool,
+    pub(super) trail: Trail,
+}
+
+pub(super) async fn commit(gateway: &Gateway, sink: &ChunkSink, finished: Finished<'_>) -> Result<Document, Problem> {
+    let Finished { upload, size, sha256, whole, trail } = finished;
     let chunks = chunk_count(size, upload.chunk_bytes).ok_or_else(too_many_chunks)?;
     let command = CommitUpload {
         upload: upload.id,
@@ -447,6 +453,7 @@ pub(super) async fn commit(
         // Of the chunks of earlier requests it is not known here whether they are complete.
         settled: whole && sink.settled,
         scan: Scan::NotAsked,
+        trail,
     };
     match gateway.propose(Command::CommitUpload(Box::new(command))).await? {
         Outcome::Committed(document) => {

@@ -1,7 +1,9 @@
 //! The API, one resource a file, over one shared state.
 //!
-//! Reading order: [`state`] (what a request sees), [`caller`] (who asks), [`access`] (what each route asks of them), [`documents`] and [`content`] (the
-//! heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`services`], [`me`],
+//! Reading order: [`state`] (what a request sees), [`caller`] (who asks), [`access`] (what each route asks of them),
+//! [`documents`] and [`content`] (the heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`uploads`] and
+//! [`resume`] (tus), [`auth`], [`sessions`], [`services`], [`me`],
+//! [`history`] (what happened, to its owner), [`log`] (the same, to auditors), [`trail`] (what acts bring for it),
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
 //!
@@ -16,8 +18,10 @@ pub mod content;
 pub mod deliver;
 pub mod documents;
 pub mod health;
+pub mod history;
 pub mod ingest;
 pub mod json;
+pub mod log;
 pub mod me;
 pub mod name;
 pub mod openapi;
@@ -26,6 +30,7 @@ pub mod resume;
 pub mod services;
 pub mod sessions;
 pub mod state;
+pub mod trail;
 pub mod uploads;
 pub mod vault;
 

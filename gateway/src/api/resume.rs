@@ -22,7 +22,8 @@ use zeroize::Zeroizing;
 
 use super::{
     Caller, Gateway,
-    ingest::{BodyReader, ChunkSink, commit, len_u64, new_buffer},
+    ingest::{BodyReader, ChunkSink, Finished, commit, len_u64, new_buffer, target_document},
+    trail,
     vault::OpenVault,
 };
 use crate::{
@@ -43,6 +44,7 @@ pub enum Appended {
 /// How a resumable upload is held while one request writes to it.
 struct Writer<'a> {
     gateway: &'a Arc<Gateway>,
+    caller: &'a Caller,
     vault: &'a OpenVault,
     upload: Upload,
     writer: u128,
@@ -156,6 +158,7 @@ pub async fn append(
     let length = upload.length.ok_or_else(|| Problem::internal("a resumable upload without a length"))?;
     let mut held = Writer {
         gateway,
+        caller,
         vault,
         writer,
         durable: upload.offset,
@@ -213,7 +216,9 @@ async fn append_locked(held: &mut Writer<'_>, offset: u64, length: u64, body: Bo
     // The offset goes first: should the commit fail for want of a majority, the next PATCH, of no bytes, commits.
     let whole = held.upload.offset == 0;
     held.advance(&sink, &hash, total, None, false).await?;
-    commit(gateway, &held.upload, &sink, total, sha256, whole).await.map(|document| Appended::Committed(Box::new(document)))
+    let trail = trail::of_upload(gateway, held.caller, vault, target_document(&held.upload.target), &held.upload)?;
+    let finished = Finished { upload: &held.upload, size: total, sha256, whole, trail };
+    commit(gateway, &sink, finished).await.map(|document| Appended::Committed(Box::new(document)))
 }
 
 /// What one request brought that is not in a full chunk yet.

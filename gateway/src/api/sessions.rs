@@ -23,6 +23,7 @@ use super::{
     Caller, Gateway,
     auth::{SealedDevice, cleared_cookie},
     documents::{header_value, rfc3339},
+    trail,
     vault::OpenVault,
 };
 use crate::problem::{Code, Problem, ProblemBody};
@@ -130,7 +131,12 @@ pub async fn end(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): 
     } else {
         return Err(Problem::plain(Code::NotFound));
     };
-    gateway.propose(Command::EndSession { account: caller.account, public_id }).await?;
+    let trail = match OpenVault::open(&gateway, gateway.metadata.view(), caller.vault).await {
+        Ok(vault) => Box::new(trail::of_caller(&gateway, &caller, &vault, None)?),
+        // A session can be ended also while the keys are out of reach.
+        Err(_) => Box::new(trail::bare(&gateway, &caller)),
+    };
+    gateway.propose(Command::EndSession { account: caller.account, public_id, trail }).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     if public_id == caller.session()?.public_id {
         response.headers_mut().insert(header::SET_COOKIE, header_value(&cleared_cookie())?);

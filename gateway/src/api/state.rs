@@ -29,6 +29,7 @@ use crate::{
     limits::Limits,
     ports::DocumentBytes,
     problem::{Code, Problem},
+    recorder::Recorder,
     telemetry::Telemetry,
 };
 
@@ -85,6 +86,8 @@ pub struct Gateway {
     pub health: Arc<dyn Health>,
     /// Counters by address and account.
     pub guards: Guards,
+    /// Events of reads, on their way to the log.
+    pub recorder: Recorder,
 }
 
 impl Gateway {

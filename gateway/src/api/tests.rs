@@ -24,6 +24,7 @@ use crate::{
     auth::oidc::SignIn,
     keys::{KeyRing, LookupKey, MasterKey, SecretKey, file::FileMasterKey, tests::TestEntropy},
     limits::Limits,
+    recorder::Recorder,
     telemetry::Telemetry,
     upload::sha256_field_value,
 };
@@ -98,6 +99,7 @@ impl World {
             telemetry: Arc::new(Telemetry::new("0.0.0", "test").unwrap()),
             health: Arc::new(TestHealth),
             guards: Guards::default(),
+            recorder: Recorder::start(metadata.clone()),
         });
         let token = signed_in(&gateway, ALICE, 1).await;
         let other = signed_in(&gateway, BOB, 2).await;

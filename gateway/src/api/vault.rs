@@ -71,6 +71,11 @@ impl OpenVault {
         Self { record, key }
     }
 
+    /// Its key.
+    pub fn key(&self) -> &VaultKey {
+        &self.key
+    }
+
     /// Its id.
     pub fn id(&self) -> VaultId {
         self.record.id

@@ -6,6 +6,7 @@
 //! ```text
 //! master key (HSM or file, generations) -> vault key -> document key -> chunk keys (crate::seal)
 //!                                       -> look-up key (keyed hash of national numbers)
+//!                                       -> log key (signs checkpoints of the tamper-evident log)
 //! ```
 //! Owns: wrapping and unwrapping of keys. Not: where wrapped keys are stored (the metadata group).
 //! Holds: (1) a key in memory is wiped when it is dropped and never printed; (2) every wrap is bound to

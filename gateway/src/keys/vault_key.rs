@@ -28,6 +28,7 @@ pub const CACHE_ENTRIES_MAX: usize = 1_000;
 pub const CACHE_LIFETIME: Duration = Duration::from_secs(600);
 
 const VAULT_KEY_CONTEXT: &[u8] = b"kluis vault key v1";
+const LOG_KEY_CONTEXT: &[u8] = b"kluis log key v1";
 const LOOKUP_KEY_CONTEXT: &[u8] = b"kluis lookup key v1";
 const DOCUMENT_KEY_CONTEXT: &[u8] = b"kluis document key v1";
 const TEXT_CONTEXT: &[u8] = b"kluis text v1";
@@ -251,6 +252,25 @@ impl KeyRing {
         self.unwrap_any(LOOKUP_KEY_CONTEXT, &parse_wraps(sealed)?).await.map(LookupKey)
     }
 
+    /// A new seed of the key that signs the log's checkpoints, and its wraps, for `SetKey`. The first one that the
+    /// cluster takes is the one.
+    ///
+    /// # Errors
+    /// [`KeyError::Unavailable`] while an HSM does not answer.
+    pub async fn create_log_key(&self) -> Result<(SecretKey, Sealed), KeyError> {
+        let key = SecretKey::generate(&*self.entropy);
+        let wraps = self.wrap_under_all(LOG_KEY_CONTEXT, &key).await?;
+        Ok((key, render_wraps(&wraps)?))
+    }
+
+    /// The seed of the key that signs the log's checkpoints.
+    ///
+    /// # Errors
+    /// As [`KeyRing::vault_key`]; [`KeyError::Malformed`].
+    pub async fn log_key(&self, sealed: &Sealed) -> Result<SecretKey, KeyError> {
+        self.unwrap_any(LOG_KEY_CONTEXT, &parse_wraps(sealed)?).await
+    }
+
     async fn wrap_under_all(&self, context: &[u8], key: &SecretKey) -> Result<Vec<WrappedKey>, KeyError> {
         let mut wraps = Vec::with_capacity(self.masters.len());
         for master in &self.masters {
@@ -395,6 +415,15 @@ mod tests {
             let cut = Sealed(sealed.0[..cut].to_vec());
             assert!(ring(&dir, &["b"]).lookup_key(&cut).await.is_err());
         }
+    }
+
+    #[tokio::test]
+    async fn the_logs_key_is_the_same_everywhere_and_no_other_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let (made, sealed) = ring(&dir, &["a", "b"]).create_log_key().await.unwrap();
+        let opened = ring(&dir, &["b"]).log_key(&sealed).await.unwrap();
+        assert_eq!(made.expose(), opened.expose());
+        assert_eq!(ring(&dir, &["b"]).lookup_key(&sealed).await.unwrap_err(), KeyError::Refused);
     }
 
     #[test]

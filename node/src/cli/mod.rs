@@ -13,6 +13,7 @@ pub mod node;
 pub mod sign_in;
 pub mod status;
 pub mod terminal;
+pub mod verify;
 
 use std::{
     io::{self, Write as _},
@@ -75,6 +76,9 @@ enum Command {
     Key(node::KeyCommand),
     /// A whole cluster on this machine
     Demo(demo::DemoArgs),
+    /// What the service handed out, checked without it: proof
+    #[command(subcommand)]
+    Verify(verify::VerifyCommand),
 }
 
 /// The whole program: parses the arguments, runs the command, gives the exit status.
@@ -114,6 +118,7 @@ async fn run(cli: Cli) -> Result<(), ExitError> {
         Command::Cluster(command) => interruptible(cluster::run(command, output)).await,
         Command::Config(command) => config::run(&command),
         Command::Key(command) => node::key(&command),
+        Command::Verify(command) => verify::run(&command, output),
     }
 }
 
@@ -201,6 +206,7 @@ mod tests {
             "kluis config show --config f --origin",
             "kluis config example",
             "kluis key create f",
+            "kluis verify proof f --key k --leaf l",
             "kluis key create --pkcs11-module m --token-label t --pin-file p --key-label k",
             "kluis demo --dir d --set reconcile.grace=2s --set raft.heartbeat=1s",
         ] {

@@ -1,11 +1,11 @@
 //! Commands about people, their vaults' limits and their sessions.
 
-use super::{cluster, due, refused};
+use super::{cluster, due, log, refused};
 use crate::{
     codec::{self, AccountRef, SessionRef},
     command::{AccountSeed, SessionFacts},
     keys,
-    model::{Account, AccountId, Sealed, Session, SessionId, TimeMs, Vault, VaultId},
+    model::{Account, AccountId, Actor, Event, EventKind, Sealed, Session, SessionId, TimeMs, Trail, Vault, VaultId},
     outcome::{Outcome, Refusal},
     store::{StoreError, Transaction},
     view,
@@ -25,6 +25,8 @@ pub(super) struct NewSession<'a> {
     pub(super) lifetime_ms: u64,
     pub(super) acr: &'a str,
     pub(super) facts: &'a SessionFacts,
+    pub(super) trail: &'a Trail,
+    pub(super) sealed_for: VaultId,
 }
 
 pub(super) fn sign_in(
@@ -79,6 +81,13 @@ pub(super) fn sign_in(
     tx.store(key.clone(), &session)?;
     tx.store(keys::session_of(account.id, session.public_id), &SessionRef(session.id))?;
     due::schedule(tx, expires_ms, &key);
+    let mut trail = new.trail.clone();
+    // Another sign-in of the same new person was first: nobody has the key that these details are sealed under.
+    if new.sealed_for != account.vault {
+        trail.details = Sealed::default();
+    }
+    trail.actor = Actor::Account(account.id);
+    log::record(tx, now, Event { kind: EventKind::SignedIn, vault: Some(account.vault), document: None, trail })?;
     Ok(Outcome::SignedIn { account: Box::new(account), created, expires_ms, new_device })
 }
 
@@ -145,12 +154,20 @@ pub(super) fn remove(tx: &mut Transaction<'_>, session: &Session) {
     tx.delete(keys::session_of(session.account, session.public_id));
 }
 
-pub(super) fn end_session(tx: &mut Transaction<'_>, account: AccountId, public_id: u128) -> Result<Outcome, StoreError> {
+pub(super) fn end_session(
+    tx: &mut Transaction<'_>,
+    now: TimeMs,
+    account: AccountId,
+    public_id: u128,
+    trail: &Trail,
+) -> Result<Outcome, StoreError> {
     let Some(SessionRef(id)) = codec::load::<SessionRef>(tx, &keys::session_of(account, public_id))? else {
         return refused(Refusal::SessionUnknown);
     };
     if let Some(session) = codec::load::<Session>(tx, &keys::session(&id))? {
         remove(tx, &session);
+        let event = Event { kind: EventKind::SignedOut, vault: Some(session.vault), document: None, trail: trail.clone() };
+        log::record(tx, now, event)?;
     }
     Ok(Outcome::Done)
 }

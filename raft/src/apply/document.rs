@@ -6,7 +6,7 @@
 use kluis_chunkstore::ids::BlobId;
 
 use super::{
-    due, refused, sharing,
+    due, log, refused, sharing,
     stop::{Stop, settle as answer},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     command::{ChangeDocument, DocumentCommand},
     keys,
     model::{
-        Attributes, Blob, BlobLayout, Document, DocumentId, DocumentState, EndReason, Scan, Share, ShareState, SharedKey, TimeMs, Vault,
+        Attributes, Blob, BlobLayout, Document, DocumentId, DocumentState, EndReason, Event, EventKind, Scan, Share, ShareState, SharedKey, TimeMs, Trail, Vault,
         VaultId, Version,
     },
     outcome::{DocumentOutcome, DocumentRefusal, Outcome, Refusal},
@@ -232,16 +232,24 @@ fn release_blob(tx: &mut Transaction<'_>, id: BlobId) -> Result<(), StoreError> 
     }
 }
 
-pub(super) fn delete(tx: &mut Transaction<'_>, now: TimeMs, vault: VaultId, id: DocumentId, revision: u64) -> Result<Outcome, StoreError> {
-    answer(erase(tx, now, vault, id, revision))
+pub(super) fn delete(
+    tx: &mut Transaction<'_>,
+    now: TimeMs,
+    vault: VaultId,
+    id: DocumentId,
+    revision: u64,
+    trail: &Trail,
+) -> Result<Outcome, StoreError> {
+    answer(erase(tx, now, (vault, id, revision), trail))
 }
 
-fn erase(tx: &mut Transaction<'_>, now: TimeMs, vault: VaultId, id: DocumentId, revision: u64) -> Result<Outcome, Stop> {
+fn erase(tx: &mut Transaction<'_>, now: TimeMs, (vault, id, revision): (VaultId, DocumentId, u64), trail: &Trail) -> Result<Outcome, Stop> {
     let document = find(tx, vault, id, revision, Action::Erase)?;
     if codec::load::<Vault>(tx, &keys::vault(vault))?.is_none() {
         return Err(Refusal::VaultUnknown.into());
     }
     erase_piece(tx, now, &document, VERSIONS_MAX)?;
+    log::record(tx, now, Event { kind: EventKind::Erased, vault: Some(vault), document: Some(id), trail: trail.clone() })?;
     Ok(Outcome::Done)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns: exactly-once execution, the clock, dispatch to the families ([`mod@cluster`], [`account`], [`upload`],
 //! [`document`], [`sharing`], [`identity`], [`service`], [`due`]). Not: agreement, storage.
+//! [`document`], [`mod@log`], [`due`]). Not: agreement, storage.
 //! Holds: (1) the outcome and the new state are a function of the old state and the request; (2) a request
 //! id that was answered before gets the first answer and changes nothing; (3) a refusal changes nothing
 //! else; (4) the state's clock never runs backwards.
@@ -15,6 +16,7 @@ pub mod sharing;
 mod stop;
 pub mod identity;
 pub mod service;
+pub mod log;
 pub mod upload;
 
 use crate::{
@@ -80,11 +82,19 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, command: &Command) -> Result<
         Command::AddDisks { node, disks } => cluster::add_disks(tx, *node, disks),
         Command::ApplyTopology { expected_version, topology } => cluster::apply_topology(tx, *expected_version, topology),
         Command::SetLookupKey { key } => cluster::set_lookup_key(tx, key),
-        Command::SignIn { lookup, attempt, seed, session, session_public_id, lifetime_ms, acr, facts } => {
-            let new = account::NewSession { id: *session, public_id: *session_public_id, lifetime_ms: *lifetime_ms, acr, facts };
+        Command::SignIn { lookup, attempt, seed, session, session_public_id, lifetime_ms, acr, facts, trail, sealed_for } => {
+            let new = account::NewSession {
+                id: *session,
+                public_id: *session_public_id,
+                lifetime_ms: *lifetime_ms,
+                acr,
+                facts,
+                trail,
+                sealed_for: *sealed_for,
+            };
             account::sign_in(tx, now, lookup, attempt, seed, &new)
         }
-        Command::EndSession { account, public_id } => account::end_session(tx, *account, *public_id),
+        Command::EndSession { account, public_id, trail } => account::end_session(tx, now, *account, *public_id, trail),
         Command::SetVaultLimits { vault, quota_bytes, strict } => account::set_limits(tx, *vault, *quota_bytes, *strict),
         Command::BeginUpload(begin) => upload::begin(tx, now, begin),
         Command::LockUpload { upload, vault, writer, lease_ms, renew } => {
@@ -94,12 +104,13 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, command: &Command) -> Result<
         Command::AdvanceUpload(advance) => upload::advance(tx, now, advance),
         Command::CommitUpload(commit) => upload::commit(tx, now, commit),
         Command::AbortUpload { upload, vault } => upload::abort(tx, *upload, *vault),
-        Command::DeleteDocument { vault, document, revision } => document::delete(tx, now, *vault, *document, *revision),
-        Command::SettleBlob { blob, seen, layout } => document::settle(tx, *blob, seen, layout),
-        Command::UnsettleBlob { blob } => document::unsettle(tx, *blob),
         Command::Document(command) => document::apply(tx, now, command),
         Command::Sharing(command) => sharing::apply(tx, now, command),
         Command::Identity(command) => identity::apply(tx, now, command),
+        Command::DeleteDocument { vault, document, revision, trail } => document::delete(tx, now, *vault, *document, *revision, trail),
+        Command::SettleBlob { blob, seen, layout } => document::settle(tx, *blob, seen, layout),
+        Command::UnsettleBlob { blob } => document::unsettle(tx, *blob),
+        Command::Log(command) => log::apply(tx, now, command),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     command::{AccountSeed, AdvanceUpload, BeginUpload, CommitUpload, IdentityCommand, NewDisk, NewNode, NewService},
     invariants::violations,
     model::{
-        AccountId, Assurance, Attributes, BlobLayout, DocumentId, IdempotencyState, NodeRole, Role, Runs, Scan, Scope, Sealed, SecretHash, ServiceId, SessionId, Tail, TokenHash, Upload, UploadId, UploadTarget, VaultId, WrappedKey,
+        AccountId, Actor, Assurance, Attributes, BlobLayout, DocumentId, IdempotencyState, NodeRole, Role, Runs, Scan, Scope, Sealed, SecretHash, ServiceId, SessionId, Tail, TokenHash, Trail, Upload, UploadId, UploadTarget, VaultId, WrappedKey,
     },
     outcome::{IdentityOutcome, IdentityRefusal},
     store::{Store, Writes, memory::MemoryStore},
@@ -95,7 +95,13 @@ pub(super) fn sign_in(person: u8, attempt: u8) -> Command {
         lifetime_ms: 500,
         acr: "advanced".into(),
         facts: Box::default(),
+        trail: Box::new(trail(attempt)),
+        sealed_for: VaultId(u128::from(person) + 1),
     }
+}
+
+fn trail(salt: u8) -> Trail {
+    Trail { details: Sealed(vec![salt]), ..Trail::bare(Actor::System, [salt; 32]) }
 }
 
 fn layout(version: u64) -> BlobLayout {
@@ -134,6 +140,7 @@ pub(super) fn commit(id: u8, size: u64) -> CommitUpload {
         reduced: false,
         settled: id.is_multiple_of(3),
         scan: Scan::NotAsked,
+        trail: trail(id),
     }
 }
 
@@ -184,12 +191,12 @@ fn command() -> impl Strategy<Value = Command> {
             upload: UploadId(i.into()), writer: w, from, to, hash_state: Sealed(vec![]), tail: None, layouts: vec![layout(from % 5)], reduced: false, unlock: w == 0, lifetime_ms: 50,
         }))),
         1 => (id.clone(), 1u128..4).prop_map(|(i, v)| Command::AbortUpload { upload: UploadId(i.into()), vault: VaultId(v) }),
-        2 => (1u128..4, 0u128..6, 1u64..4).prop_map(|(v, d, revision)| Command::DeleteDocument { vault: VaultId(v), document: DocumentId(d), revision }),
+        2 => (1u128..4, 0u128..6, 1u64..4).prop_map(|(v, d, revision)| Command::DeleteDocument { vault: VaultId(v), document: DocumentId(d), revision, trail: Box::new(trail(1)) }),
         1 => (id.clone(), 0u64..3).prop_map(|(i, t)| Command::SettleBlob { blob: BlobId(i.into()), seen: vec![layout(1)], layout: layout(t) }),
         1 => id.prop_map(|i| Command::UnsettleBlob { blob: BlobId(i.into()) }),
         1 => (1u128..4, prop::option::of(0u64..2000), prop::option::of(any::<bool>())).prop_map(|(v, quota_bytes, strict)| Command::SetVaultLimits { vault: VaultId(v), quota_bytes, strict }),
-        1 => (1u128..4, any::<u8>()).prop_map(|(a, s)| Command::EndSession { account: AccountId(a), public_id: s.into() }),
         2 => identity_command().prop_map(|command| Command::Identity(Box::new(command))),
+        1 => (1u128..4, any::<u8>()).prop_map(|(a, s)| Command::EndSession { account: AccountId(a), public_id: s.into(), trail: Box::new(trail(s)) }),
         2 => Just(Command::Tick),
     ]
 }

@@ -9,7 +9,7 @@ use kluis_chunkstore::ids::ChunkId;
 
 use super::{
     document::{allowed, check_room, has_all_versions, state_in_use},
-    due, refused, sharing,
+    due, log, refused, sharing,
     stop::{Stop, settle},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     command::{AdvanceUpload, BeginUpload, CommitUpload},
     keys,
     model::{
-        Attributes, Blob, BlobLayout, Document, DocumentId, IdempotencyRecord, IdempotencyState, Origin, Runs, Scan, Sealed, TimeMs,
+        Attributes, Blob, BlobLayout, Document, DocumentId, Event, EventKind, IdempotencyRecord, IdempotencyState, Origin, Runs, Scan, Sealed, TimeMs,
         TooManyAttempts, Upload, UploadId, UploadTarget, Vault, VaultId, Version,
     },
     outcome::{DocumentRefusal, Outcome, Refusal},
@@ -295,6 +295,11 @@ pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUploa
         record.state = IdempotencyState::Committed { document: document.id, version: document.current.number, revision: document.revision };
         tx.store(keys::idempotency(&hash), &record)?;
     }
+    let kind = match upload.target {
+        UploadTarget::NewDocument(_) => EventKind::Uploaded,
+        UploadTarget::NewVersion { .. } => EventKind::NewVersion,
+    };
+    log::record(tx, now, Event { kind, vault: Some(upload.vault), document: Some(document.id), trail: commit.trail.clone() })?;
     Ok(Outcome::Committed(Box::new(document)))
 }
 

@@ -13,14 +13,16 @@
 
 use kluis_chunkstore::ids::{BlobId, DiskId, NodeId};
 
-use crate::model::{AccountId, DocumentId, SecretHash, ServiceId, SessionId, TimeMs, TokenHash, UploadId, VaultId};
+use crate::{
+    log::merkle::Position,
+    model::{AccountId, DocumentId, SecretHash, ServiceId, SessionId, TimeMs, TokenHash, UploadId, VaultId},
+};
 
 mod sharing;
 
 pub use sharing::{
     contact, death, former, given, given_between, given_by, incoming, incoming_of, link, link_by_hash, links_of, opened, opened_of, pair,
     share, shares_of, shares_of_vault, waiting, waiting_of,
-};
 
 /// The owner of records that belong to no vault.
 const CLUSTER: [u8; 16] = [0; 16];
@@ -95,6 +97,16 @@ pub enum Table {
     Service = 90,
     /// Services by hash of a secret.
     ServiceSecret = 91,
+    /// The one record of the log.
+    Log = 70,
+    /// Hashes of the log's tree, by position.
+    LogHash = 71,
+    /// Entries of the log, by their place.
+    LogLeaf = 72,
+    /// What a vault keeps of the log's entries that are its own, by their place; the cluster's for those of no vault.
+    History = 73,
+    /// Places in the log by document.
+    DocumentHistory = 74,
 }
 
 fn key(owner: &[u8; 16], table: Table, own: &[&[u8]]) -> Vec<u8> {
@@ -271,6 +283,49 @@ pub fn services(vault: VaultId) -> (Vec<u8>, Vec<u8>) {
 /// The service of a secret.
 pub fn service_secret(hash: &SecretHash) -> Vec<u8> {
     key(&CLUSTER, Table::ServiceSecret, &[&hash.0])
+/// The log's record.
+pub fn log() -> Vec<u8> {
+    key(&CLUSTER, Table::Log, &[])
+}
+
+/// A hash of the log's tree.
+pub fn log_hash(position: Position) -> Vec<u8> {
+    key(&CLUSTER, Table::LogHash, &[&[position.level], &position.index.to_be_bytes()])
+}
+
+/// An entry of the log.
+pub fn log_leaf(index: u64) -> Vec<u8> {
+    key(&CLUSTER, Table::LogLeaf, &[&index.to_be_bytes()])
+}
+
+/// Entries of the log from one place to before another.
+pub fn log_leaves(from: u64, to: u64) -> (Vec<u8>, Vec<u8>) {
+    (log_leaf(from), log_leaf(to))
+}
+
+/// An event in the history of a vault, or of none.
+pub fn history(vault: Option<VaultId>, index: u64) -> Vec<u8> {
+    key(&vault.map_or(CLUSTER, VaultId::to_bytes), Table::History, &[&index.to_be_bytes()])
+}
+
+/// The events of a vault, or of none, before a place in the log.
+pub fn histories(vault: Option<VaultId>, before: u64) -> (Vec<u8>, Vec<u8>) {
+    (history(vault, 0), history(vault, before))
+}
+
+/// That an event in a vault's history is of a document.
+pub fn document_history(vault: VaultId, document: DocumentId, index: u64) -> Vec<u8> {
+    key(&vault.to_bytes(), Table::DocumentHistory, &[&document.to_bytes(), &index.to_be_bytes()])
+}
+
+/// The events of a document before a place in the log.
+pub fn document_histories(vault: VaultId, document: DocumentId, before: u64) -> (Vec<u8>, Vec<u8>) {
+    (document_history(vault, document, 0), document_history(vault, document, before))
+}
+
+/// The place in the log at the end of a key that ends in one.
+pub fn index_at_end(key: &[u8]) -> Option<u64> {
+    key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 /// The first key after `key`.

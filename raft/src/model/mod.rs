@@ -8,6 +8,8 @@ pub mod account;
 pub mod attributes;
 pub mod cluster;
 pub mod document;
+pub mod event;
+pub mod log;
 pub mod runs;
 pub mod service;
 pub mod share;
@@ -20,6 +22,8 @@ pub use attributes::{
 };
 pub use cluster::{ClusterRecord, DiskRecord, DiskState, JoinToken, NodeRecord, NodeRole, TokenHash};
 pub use document::{Blob, BlobLayout, Document, DocumentId, Tail, Upload, UploadId, UploadTarget, Version};
+pub use event::{Actor, Event, EventKind, HistoryEntry, Trail};
+pub use log::{LogKeyRecord, LogRecord, StoredCheckpoint};
 pub use runs::{Run, Runs, TooManyAttempts};
 pub use share::{
     AccessRequest, Death, EndReason, Ended, Former, GivenRef, IncomingRef, Link, LinkHash, LinkId, LinkRef, Message, Moment, NewLink,

@@ -15,17 +15,17 @@ use kluis_chunkstore::{
 };
 use kluis_raft::{
     apply::apply,
-    codec::{self, AccountRef, Marker, Record, SessionRef},
-    command::{AccountSeed, AdvanceUpload, BeginUpload, Command, CommitUpload, DocumentCommand, NewNode, Request, SharingCommand},
+    codec::{self, AccountRef, Marker, Record, ServiceRef, SessionRef},
+    command::{
+        AccountSeed, AdvanceUpload, BeginUpload, Command, CommitUpload, DocumentCommand, LogCommand, NewNode, Request, SharingCommand,
+    },
     consensus::{
         fuzzing as consensus,
         snapshot::{SnapshotReader, SnapshotWriter},
     },
     keys,
     model::{
-        Account, AccountId, Attributes, Blob, BlobLayout, ClusterRecord, Death, DiskRecord, DiskState, Document, DocumentId, Former,
-        GivenRef, IdempotencyRecord, IncomingRef, JoinToken, Link, LinkHash, LinkId, LinkRef, NewLink, NodeRecord, NodeRole, PairCount,
-        Role, Scan, Sealed, Session, SessionId, Share, TokenHash, Upload, UploadId, UploadTarget, Vault, VaultId, Version, WrappedKey,
+        Account, AccountId, Actor, Attributes, Blob, BlobLayout, ClusterRecord, Death, DiskRecord, DiskState, Document, DocumentId, Event, EventKind, Former, GivenRef, HistoryEntry, IdempotencyRecord, IncomingRef, JoinToken, Link, LinkHash, LinkId, LinkRef, LogRecord, NewLink, NodeRecord, NodeRole, PairCount, Role, Scan, Sealed, Service, Session, SessionId, Share, TokenHash, Trail, Upload, UploadId, UploadTarget, Vault, VaultId, Version, WrappedKey,
     },
     outcome::{Outcome, Refusal},
     store::{Entry, Read, Store, StoreError, Transaction, memory::MemoryStore},
@@ -88,7 +88,7 @@ fn again<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
 type Again = fn(&[u8]) -> Result<Vec<u8>, StoreError>;
 
 /// Every record that the state holds.
-const RECORDS: [Again; 25] = [
+const RECORDS: [Again; 29] = [
     again::<Account>,
     again::<Blob>,
     again::<ClusterRecord>,
@@ -114,10 +114,14 @@ const RECORDS: [Again; 25] = [
     again::<Link>,
     again::<LinkRef>,
     again::<GivenRef>,
+    again::<Service>,
+    again::<ServiceRef>,
+    again::<HistoryEntry>,
+    again::<LogRecord>,
 ];
 
 fn record(data: &[u8]) -> bool {
-    let (number, rest) = kind(data, 25);
+    let (number, rest) = kind(data, 29);
     RECORDS.get(usize::from(number)).is_some_and(|again| settles(rest, again))
 }
 
@@ -232,7 +236,13 @@ fn sign_in(person: u8) -> Command {
         lifetime_ms: 500,
         acr: "advanced".to_owned(),
         facts: Box::default(),
+        trail: Box::new(trail()),
+        sealed_for: vault,
     }
+}
+
+fn trail() -> Trail {
+    Trail { details: Sealed(vec![9]), ..Trail::bare(Actor::Account(AccountId(1)), [4; 32]) }
 }
 
 fn begin(id: u128) -> BeginUpload {
@@ -307,7 +317,9 @@ fn sample_commands() -> Vec<Command> {
         reduced: false,
         settled: false,
         scan: Scan::NotAsked,
+        trail: trail(),
     };
+    let event = Event { kind: EventKind::ReadByOwner, vault: Some(vault), document: Some(document), trail: trail() };
     vec![
         Command::CreateJoinToken {
             hash: TokenHash([2; 32]),
@@ -333,9 +345,11 @@ fn sample_commands() -> Vec<Command> {
         Command::Sharing(Box::new(SharingCommand::OpenLink { hash: LinkHash([9; 32]) })),
         Command::Document(Box::new(DocumentCommand::Trash { vault, document, revision: 1 })),
         Command::Document(Box::new(DocumentCommand::Restore { vault, document, revision: 2 })),
-        Command::DeleteDocument { vault, document, revision: 3 },
         Command::Sharing(Box::new(SharingCommand::ConfirmDeath { account: AccountId(1) })),
-        Command::EndSession { account: AccountId(1), public_id: 1 },
+        Command::DeleteDocument { vault, document, revision: 3, trail: Box::new(trail()) },
+        Command::EndSession { account: AccountId(1), public_id: 1, trail: Box::new(trail()) },
+        Command::Log(LogCommand::Append { events: vec![event] }),
+        Command::Log(LogCommand::PutCheckpoint { note: "log\n1\n\n".to_owned() }),
         Command::Tick,
     ]
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: this file (what a target is, and all of them), [`engine`] (random changes of known inputs),
 //! [`memory`] (what a target allocates), [`dictionary`]; then the targets: [`disk`], [`peers`],
-//! [`metadata`], [`http`], [`tokens`], [`keys`], [`files`].
+//! [`metadata`], [`http`], [`tokens`], [`keys`], [`files`], [`log`].
 //!
 //! Owns: the targets, their properties, seeds and words. Not: how they are run (`tests/tests/fuzz.rs` in
 //! `make test`, `tests/fuzz/` with libFuzzer in `make fuzz`).
@@ -20,6 +20,7 @@ pub mod engine;
 pub mod files;
 pub mod http;
 pub mod keys;
+pub mod log;
 pub mod memory;
 pub mod metadata;
 pub mod peers;
@@ -57,7 +58,9 @@ impl Target {
 
 /// All targets.
 pub fn all() -> impl Iterator<Item = &'static Target> {
-    [disk::TARGETS, peers::TARGETS, metadata::TARGETS, http::TARGETS, tokens::TARGETS, keys::TARGETS, files::TARGETS].into_iter().flatten()
+    [disk::TARGETS, peers::TARGETS, metadata::TARGETS, http::TARGETS, tokens::TARGETS, keys::TARGETS, files::TARGETS, log::TARGETS]
+        .into_iter()
+        .flatten()
 }
 
 /// The target of a name.

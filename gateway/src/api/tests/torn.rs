@@ -96,6 +96,7 @@ async fn torn_world() -> (World, Arc<TornDisks>) {
         telemetry: Arc::clone(&old.telemetry),
         health: Arc::clone(&old.health),
         guards: Guards::default(),
+        recorder: Recorder::start(Arc::clone(&old.metadata)),
     });
     world.router = crate::router::router(Arc::clone(&gateway)).unwrap();
     world.gateway = gateway;
