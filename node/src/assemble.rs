@@ -39,6 +39,7 @@ use kluis_gateway::{
     },
     limits::Limits,
     router::router,
+    scan::Scanner,
     server::{self, ReloadableCert},
     telemetry::Telemetry,
 };
@@ -575,6 +576,7 @@ impl GatewayParts {
             telemetry: self.telemetry.clone(),
             health: self.health.clone(),
             guards: Guards::default(),
+            scan: self.config.scan.clone().map(|scan| Arc::new(Scanner::new(scan))),
         })
     }
 

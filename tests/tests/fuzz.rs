@@ -167,6 +167,12 @@ targets!(
     join_token,
     member_files,
     problem_details,
+    // What is scanned.
+    clamd_answer,
+    clamd_version,
+    content_type,
+    zip_directory,
+    pdf_files,
 );
 
 #[test]

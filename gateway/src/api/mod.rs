@@ -1,7 +1,8 @@
 //! The API, one resource a file, over one shared state.
 //!
 //! Reading order: [`state`] (what a request sees), [`caller`] (who asks), [`documents`] and [`content`] (the
-//! heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`me`],
+//! heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`scanning`] (what may
+//! stay), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`me`],
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
 //!
@@ -22,6 +23,7 @@ pub mod name;
 pub mod openapi;
 pub mod params;
 pub mod resume;
+pub mod scanning;
 pub mod sessions;
 pub mod state;
 pub mod uploads;

@@ -4,7 +4,8 @@
 //! Holds: no request can hold more than its share: counters by address and by account are bounded in size
 //! themselves, so that counting attackers does not cost memory.
 //!
-//! The gateway takes clock and randomness, not the whole environment: it opens no file and no socket.
+//! The gateway takes clock and randomness, not the whole environment: it opens no file, and no socket but
+//! those to an identity provider and to the scanner.
 
 use std::{
     collections::HashMap,
@@ -29,6 +30,7 @@ use crate::{
     limits::Limits,
     ports::DocumentBytes,
     problem::{Code, Problem},
+    scan::Scanner,
     telemetry::Telemetry,
 };
 
@@ -85,6 +87,8 @@ pub struct Gateway {
     pub health: Arc<dyn Health>,
     /// Counters by address and account.
     pub guards: Guards,
+    /// What looks at content before it is stored; `None` where the operators want none.
+    pub scan: Option<Arc<Scanner>>,
 }
 
 impl Gateway {

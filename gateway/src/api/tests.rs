@@ -95,6 +95,7 @@ impl World {
             telemetry: Arc::new(Telemetry::new("0.0.0", "test").unwrap()),
             health: Arc::new(TestHealth),
             guards: Guards::default(),
+            scan: None,
         });
         let token = signed_in(&gateway, ALICE, 1).await;
         let other = signed_in(&gateway, BOB, 2).await;

@@ -249,14 +249,15 @@ mod tests {
 
     use super::*;
 
-    const SOON: Deadlines =
-        Deadlines { connect: Duration::from_secs(5), write: Duration::from_secs(5), verdict: Duration::from_secs(5) };
+    const SOON: Deadlines = Deadlines { connect: Duration::from_secs(5), write: Duration::from_secs(5), verdict: Duration::from_secs(5) };
 
     #[test]
     fn clean_is_one_answer_only() {
         assert_eq!(parse_answer(b"stream: OK\0"), Answer::Clean);
         assert_eq!(parse_answer(b"stream: OK\0rest"), Answer::Clean);
-        for other in [&b"stream: OK"[..], b"", b"\0", b"stream: OK \0", b"stream:OK\0", b"x stream: OK\0", b"STREAM: OK\0", b"stream: OK\n\0"] {
+        for other in
+            [&b"stream: OK"[..], b"", b"\0", b"stream: OK \0", b"stream:OK\0", b"x stream: OK\0", b"STREAM: OK\0", b"stream: OK\n\0"]
+        {
             assert!(matches!(parse_answer(other), Answer::Other(_)), "{}", other.escape_ascii());
         }
         assert_eq!(parse_answer(b"stream: A.B-1 FOUND\0"), Answer::Found("A.B-1".to_owned()));

@@ -122,17 +122,8 @@ const PHP: &[u8] = b"<?php";
 const ENTITY: &[u8] = b"<!entity";
 const OBJECT: &[u8] = b"\\objdata";
 /// Words that do so in a page.
-const ACTIVE: [&[u8]; 9] = [
-    b"javascript:",
-    b"vbscript:",
-    b"<iframe",
-    b"<object",
-    b"<embed",
-    b"<applet",
-    b"onload=",
-    b"onerror=",
-    b"onclick=",
-];
+const ACTIVE: [&[u8]; 9] =
+    [b"javascript:", b"vbscript:", b"<iframe", b"<object", b"<embed", b"<applet", b"onload=", b"onerror=", b"onclick="];
 /// One less than the longest word: so much of one piece is looked at again with the next.
 const OVERLAP: usize = 11;
 

@@ -212,6 +212,7 @@ impl<'a> Walk<'a> {
     /// Takes the answer about a part, and looks into it.
     async fn end(&mut self, part: Part, depth: u8) -> Result<(), Verdict> {
         let Part { session, judge, held, holds } = part;
+        let taken = held.len();
         self.scanner.answer(session).await?;
         match judge.finish() {
             // Inside a container an unknown type is no reason: fonts, thumbnails, settings.
@@ -224,16 +225,15 @@ impl<'a> Walk<'a> {
             Judged::Locked(reason) => self.unseen = Some(reason),
             Judged::Is(kind) if kind.is_container() => {
                 if holds == Some(true) {
-                    let taken = held.len();
                     let inner = Held(held);
                     self.container(kind, &inner, depth.saturating_add(1)).await?;
-                    self.held_left += taken;
                 } else {
                     self.unseen = Some(Reason::PartTooLarge);
                 }
             }
             Judged::Is(_) => {}
         }
+        self.held_left += taken;
         Ok(())
     }
 

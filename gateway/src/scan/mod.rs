@@ -126,13 +126,7 @@ pub struct ScanLimits {
 
 impl Default for ScanLimits {
     fn default() -> Self {
-        Self {
-            spool_bytes: 4 << 20,
-            held_bytes: 64 << 20,
-            at_once: 4,
-            archive: ArchiveLimits::default(),
-            pdf: PdfLimits::default(),
-        }
+        Self { spool_bytes: 4 << 20, held_bytes: 64 << 20, at_once: 4, archive: ArchiveLimits::default(), pdf: PdfLimits::default() }
     }
 }
 
@@ -205,10 +199,12 @@ impl Scanner {
         Verdict::Unavailable { why: format!("clamd at {}: {error}", self.config.address) }
     }
 
-    /// Ends a stream. Anything but clean is a verdict.
+    /// Ends a stream. Anything but clean is a verdict. Some names are no signatures: clamd says so that it did not look.
     async fn answer(&self, session: Session) -> Result<(), Verdict> {
         match session.finish().await {
             Ok(Answer::Clean) => Ok(()),
+            Ok(Answer::Found(name)) if name.starts_with("Heuristics.Limits.Exceeded") => Err(Verdict::Refused { code: Reason::TooLarge }),
+            Ok(Answer::Found(name)) if name.starts_with("Heuristics.Encrypted") => Err(Verdict::NotScannable { code: Reason::Encrypted }),
             Ok(Answer::Found(name)) => Err(Verdict::Malware { name }),
             Ok(Answer::TooLong) => Err(Verdict::Refused { code: Reason::TooLarge }),
             Ok(Answer::Other(text)) => Err(Verdict::Unavailable { why: format!("clamd answered {text:?}") }),

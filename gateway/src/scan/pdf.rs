@@ -465,7 +465,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_unpacked_is_unseen() {
-        for filter in ["/Filter/LZWDecode", "/Filter 9 0 R", "/Filter[9 0 R]", "/Filter/FlateDecode/DecodeParms<</Predictor 12>>", "/Filter/Fl/Filter/Fl"] {
+        for filter in [
+            "/Filter/LZWDecode",
+            "/Filter 9 0 R",
+            "/Filter[9 0 R]",
+            "/Filter/FlateDecode/DecodeParms<</Predictor 12>>",
+            "/Filter/Fl/Filter/Fl",
+        ] {
             let file = pdf(&[&stream(4, &format!("/Type/EmbeddedFile{filter}"), b"x")]);
             assert_eq!(look(&file, &PdfLimits::default()).unwrap().unseen, Some(Reason::Method), "{filter}");
         }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: this file (what a target is, and all of them), [`engine`] (random changes of known inputs),
 //! [`memory`] (what a target allocates), [`dictionary`]; then the targets: [`disk`], [`peers`],
-//! [`metadata`], [`http`], [`tokens`], [`keys`], [`files`].
+//! [`metadata`], [`http`], [`tokens`], [`keys`], [`files`], [`scans`].
 //!
 //! Owns: the targets, their properties, seeds and words. Not: how they are run (`tests/tests/fuzz.rs` in
 //! `make test`, `tests/fuzz/` with libFuzzer in `make fuzz`).
@@ -23,6 +23,7 @@ pub mod keys;
 pub mod memory;
 pub mod metadata;
 pub mod peers;
+pub mod scans;
 pub mod tokens;
 
 use kluis_chunkstore::env::Entropy;
@@ -57,7 +58,9 @@ impl Target {
 
 /// All targets.
 pub fn all() -> impl Iterator<Item = &'static Target> {
-    [disk::TARGETS, peers::TARGETS, metadata::TARGETS, http::TARGETS, tokens::TARGETS, keys::TARGETS, files::TARGETS].into_iter().flatten()
+    [disk::TARGETS, peers::TARGETS, metadata::TARGETS, http::TARGETS, tokens::TARGETS, keys::TARGETS, files::TARGETS, scans::TARGETS]
+        .into_iter()
+        .flatten()
 }
 
 /// The target of a name.

@@ -94,6 +94,7 @@ async fn torn_world() -> (World, Arc<TornDisks>) {
         telemetry: Arc::clone(&old.telemetry),
         health: Arc::clone(&old.health),
         guards: Guards::default(),
+        scan: None,
     });
     world.router = crate::router::router(Arc::clone(&gateway)).unwrap();
     world.gateway = gateway;
