@@ -1,6 +1,6 @@
 //! What may stay: the scanner's verdict as the answer to an upload, and stored content read again for it.
 //!
-//! Owns: [`admit`], the one place that turns a verdict into an answer, and [`Stored`]. Not: the verdict
+//! Owns: `admit`, the one place that turns a verdict into an answer, and `Stored`. Not: the verdict
 //! ([`crate::scan`]).
 //! Holds: (1) without a scanner nothing is scanned, with one nothing is committed unscanned; (2) what goes to the log
 //! of a verdict is the name of a signature or a reason, never a name of a document.

@@ -1,6 +1,6 @@
 //! Looking into containers: every member of an archive and every file in a PDF goes to the scanner by itself.
 //!
-//! Owns: [`Walk`]. Not: the formats ([`super::archive`], [`super::pdf`]) and what a verdict is good for ([`super`]).
+//! Owns: `Walk`. Not: the formats ([`super::archive`], [`super::pdf`]) and what a verdict is good for ([`super`]).
 //! Holds: (1) memory is bounded: a member is unpacked in pieces, and only one that is a container itself is held, all
 //! of them together within [`ScanLimits::held_bytes`]; (2) what is unpacked, how many members there are and how deep
 //! they lie is bounded over the whole walk; (3) what cannot be looked into is noted, and the walk goes on: there may
@@ -213,7 +213,9 @@ impl<'a> Walk<'a> {
     async fn end(&mut self, part: Part, depth: u8) -> Result<(), Verdict> {
         let Part { session, judge, held, holds } = part;
         let taken = held.len();
-        self.scanner.answer(session).await?;
+        if judge.total() > 0 {
+            self.scanner.answer(session).await?;
+        }
         match judge.finish() {
             // Inside a container an unknown type is no reason: fonts, thumbnails, settings.
             Judged::Refused(Reason::UnknownType) => {

@@ -1,7 +1,7 @@
 //! DEFLATE with bounds: bytes in, pieces out, never more than was allowed.
 //!
 //! Owns: [`Inflater`]. Not: where the bytes come from.
-//! Holds: a piece has at most [`PIECE`] bytes, so that a few bytes of input cannot cost much memory at once.
+//! Holds: a piece has at most `PIECE` bytes, so that a few bytes of input cannot cost much memory at once.
 
 use flate2::{Decompress, FlushDecompress, Status};
 

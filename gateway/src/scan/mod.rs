@@ -11,7 +11,7 @@
 pub mod archive;
 pub mod clamd;
 pub mod content;
-mod deep;
+pub mod deep;
 pub mod inflate;
 pub mod pdf;
 pub mod reason;
@@ -244,7 +244,10 @@ impl Scan {
 
     async fn judged(self, again: &dyn ByteSource) -> Result<Verdict, Verdict> {
         let Self { scanner, session, judge, spool } = self;
-        scanner.answer(session).await?;
+        // Of nothing there is nothing to say.
+        if judge.total() > 0 {
+            scanner.answer(session).await?;
+        }
         let kind = match judge.finish() {
             Judged::Is(kind) => kind,
             Judged::Refused(code) => return Err(Verdict::Refused { code }),

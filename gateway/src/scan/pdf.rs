@@ -2,8 +2,9 @@
 //!
 //! Owns: finding attachments, passwords and actions. Not: pages, and not the scan of what was found ([`super::deep`]).
 //! Holds: (1) total and bounded: every look is linear in the file, object streams are unpacked up to
-//! [`PdfLimits::unpacked_bytes`] in all; (2) no table of the file is believed: streams are found by the word that
-//! begins them, so what no table names is found too, and nothing is skipped because a length says so; (3) what cannot
+//! [`PdfLimits::unpacked_bytes`] in all; (2) no table of the file is believed: objects are found by the
+//! word that begins them, wherever it stands, so what no table names is found too, and nothing is skipped because a
+//! length says so; (3) what cannot
 //! be read is said to be unseen, never taken for clean.
 //! Why no library: those follow the tables, hold a multiple of the file in memory, and mend what is broken, each in
 //! its own way. A scanner must see what any reader might. Names may be written with `#xx` for any byte, so they are
@@ -19,8 +20,8 @@ use super::{
     reason::Reason,
 };
 
-/// Bytes before the word `stream` within which its dictionary begins.
-const DICTIONARY_MAX: usize = 8 << 10;
+/// Longest dictionary.
+const DICTIONARY_MAX: usize = 64 << 10;
 /// Most streams of a file: what is looked at of each is bounded, so this bounds the time.
 const STREAMS_MAX: usize = 50_000;
 /// Longest name that means something to us, written with `#xx` throughout.
@@ -95,21 +96,8 @@ pub fn look(pdf: &[u8], limits: &PdfLimits) -> Result<Found, Trouble> {
     let mut found = Found::default();
     let mut names = Names::default();
     note_names(pdf, &mut names);
-    let mut ends = memmem::find_iter(pdf, b"endstream").peekable();
-    let mut streams: Vec<Stream<'_>> = Vec::new();
-    for mut stream in memmem::find_iter(pdf, b"stream").filter_map(|at| stream_at(pdf, at)) {
-        // Both run forward, so each byte is looked at once.
-        while ends.next_if(|end| *end < stream.start).is_some() {}
-        stream.end = ends.peek().copied().unwrap_or(pdf.len());
-        if stream.number.is_none() {
-            found.unseen = Some(Reason::PdfDamaged);
-        }
-        if streams.len() >= STREAMS_MAX {
-            found.unseen = Some(Reason::PartTooLarge);
-            break;
-        }
-        streams.push(stream);
-    }
+    let (streams, unseen) = streams(pdf);
+    found.unseen = unseen;
     let mut left = limits.unpacked_bytes;
     for stream in streams.iter().filter(|stream| stream.is_object_stream) {
         match objects(pdf, stream, left) {
@@ -129,7 +117,7 @@ pub fn look(pdf: &[u8], limits: &PdfLimits) -> Result<Found, Trouble> {
     }
     found.has_scripts = names.script;
     for stream in &streams {
-        let named = stream.number.is_some_and(|number| names.files.contains(&number));
+        let named = names.files.contains(&stream.number);
         let is_file = stream.says_file || named || (names.any_file && !stream.is_object_stream);
         if !is_file {
             continue;
@@ -236,39 +224,132 @@ fn base85(data: &[u8], max: usize) -> Result<Vec<u8>, Damaged> {
     Err(Damaged)
 }
 
-/// A stream, by the word that begins it.
+/// A stream of an object.
 struct Stream<'a> {
-    /// What stands before it, back to the word `obj`.
     dictionary: &'a [u8],
-    number: Option<u32>,
+    number: u32,
     start: usize,
     end: usize,
     is_object_stream: bool,
     says_file: bool,
 }
 
-fn stream_at(pdf: &[u8], at: usize) -> Option<Stream<'_>> {
-    let before = pdf.get(at.saturating_sub(DICTIONARY_MAX)..at)?;
-    if before.ends_with(b"end") {
+/// All streams, in order, and why some may be missing.
+fn streams(pdf: &[u8]) -> (Vec<Stream<'_>>, Option<Reason>) {
+    let mut streams: Vec<Stream<'_>> = Vec::new();
+    let mut words = HashSet::new();
+    // Sound objects do not overlap: together they are no longer than the file.
+    let mut work = pdf.len().saturating_mul(2).saturating_add(DICTIONARY_MAX);
+    for at in memmem::find_iter(pdf, b"obj") {
+        let Some(number) = object_number(pdf.get(at.saturating_sub(40)..at).unwrap_or_default()) else { continue };
+        let rest = pdf.get(at + 3..).unwrap_or_default();
+        let (dictionary, used) = dictionary(rest.get(..rest.len().min(DICTIONARY_MAX)).unwrap_or_default());
+        let Some(left) = work.checked_sub(used) else { return (streams, Some(Reason::PartTooLarge)) };
+        work = left;
+        let Some(dictionary) = dictionary else { continue };
+        let word = at + 3 + used;
+        let Some(start) = stream_start(pdf, word) else { continue };
+        if streams.len() >= STREAMS_MAX {
+            return (streams, Some(Reason::PartTooLarge));
+        }
+        words.insert(word);
+        let mut stream = Stream { dictionary, number, start, end: start, is_object_stream: false, says_file: false };
+        for (name, _) in names_in(dictionary) {
+            stream.is_object_stream |= name == b"ObjStm";
+            stream.says_file |= name == b"EmbeddedFile" || name == b"Params";
+        }
+        streams.push(stream);
+    }
+    streams.sort_by_key(|stream| stream.start);
+    // Both run forward, so each byte is looked at once.
+    let mut ends = memmem::find_iter(pdf, b"endstream").peekable();
+    for stream in &mut streams {
+        while ends.next_if(|end| *end < stream.start).is_some() {}
+        stream.end = ends.peek().copied().unwrap_or(pdf.len());
+    }
+    // A stream that belongs to no object that we can read may belong to one that a reader mends.
+    let mut all = memmem::find_iter(pdf, b"stream");
+    let astray = all.any(|word| stream_start(pdf, word).is_some() && !words.contains(&word));
+    (streams, astray.then_some(Reason::PdfDamaged))
+}
+
+/// Where the bytes of a stream begin whose word `stream` stands at `word`.
+fn stream_start(pdf: &[u8], word: usize) -> Option<usize> {
+    if pdf.get(..word)?.ends_with(b"end") {
         return None;
     }
-    let after = pdf.get(at + 6..)?;
-    let skipped = match after {
-        [b'\r', b'\n', ..] => 2,
-        [b'\r' | b'\n', ..] => 1,
-        _ => return None,
-    };
-    let start = at + 6 + skipped;
-    let object = memmem::rfind(before, b"obj");
-    let dictionary = before.get(object.map_or(0, |at| at + 3)..)?;
-    let number = object.and_then(|at| object_number(before.get(..at)?));
-    let mut is_object_stream = false;
-    let mut says_file = false;
-    for (name, _) in names_in(dictionary) {
-        is_object_stream |= name == b"ObjStm";
-        says_file |= name == b"EmbeddedFile" || name == b"Params";
+    match pdf.get(word..)?.strip_prefix(b"stream")? {
+        [b'\r', b'\n', ..] => Some(word + 8),
+        [b'\r' | b'\n', ..] => Some(word + 7),
+        _ => None,
     }
-    Some(Stream { dictionary, number, start, end: start, is_object_stream, says_file })
+}
+
+/// The dictionary that some text begins with, if it does, and how much of the text was read: up to the word behind it.
+fn dictionary(text: &[u8]) -> (Option<&[u8]>, usize) {
+    let begin = skip_space(text, 0);
+    let mut at = begin;
+    let mut depth = 0usize;
+    loop {
+        let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) else { return (None, text.len()) };
+        let step = match rest {
+            [b'<', b'<', ..] => {
+                depth += 1;
+                2
+            }
+            [b'>', b'>', ..] => {
+                depth = depth.saturating_sub(1);
+                2
+            }
+            // In a hexadecimal string, a literal one or a comment nothing else counts.
+            [b'<', ..] => memchr::memchr(b'>', rest).map_or(rest.len(), |end| end + 1),
+            [b'(', ..] => literal_len(rest),
+            [b'%', ..] => rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len()),
+            _ => 1,
+        };
+        at += step;
+        if depth == 0 {
+            // Only what begins with a dictionary gets past its first sign.
+            let whole = text.get(begin..at).filter(|whole| whole.starts_with(b"<<"));
+            return (whole, if whole.is_some() { skip_space(text, at) } else { at });
+        }
+    }
+}
+
+/// Length of a literal string with its brackets.
+fn literal_len(text: &[u8]) -> usize {
+    let mut depth = 0usize;
+    let mut bytes = text.iter().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'\\' => {
+                bytes.next();
+            }
+            b'(' => depth += 1,
+            b')' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// The first place from `at` on that is neither space nor comment.
+fn skip_space(text: &[u8], mut at: usize) -> usize {
+    while let Some(byte) = text.get(at) {
+        if *byte == b'%' {
+            at += text.iter().skip(at).take_while(|byte| !matches!(byte, b'\r' | b'\n')).count();
+        } else if is_space(*byte) {
+            at += 1;
+        } else {
+            break;
+        }
+    }
+    at
 }
 
 /// The number in `12 0 ` before `obj`.
@@ -452,6 +533,18 @@ mod tests {
         assert!(contents(&pdf(&[&stream(4, "/Filter/FlateDecode", &data)])).is_empty());
         let indirect = b"5 0 obj <</EF 6 0 R>> endobj 6 0 obj <</F 4 0 R>> endobj\n";
         assert_eq!(contents(&pdf(&[&stream(4, "/Filter/FlateDecode", &data), indirect])), [b"inside"]);
+    }
+
+    #[test]
+    fn words_in_strings_and_comments_hide_nothing() {
+        let data = packed(b"inside");
+        let reference = b"5 0 obj <</EF<</F 4 0 R>>>> endobj\n";
+        for decoy in ["(9 0 obj <<)", "(\\) endobj 9 0 obj <<>>)", "%endobj 9 0 obj <<\n", "<3e3e>/X(>>)"] {
+            let dictionary = format!("/Filter/FlateDecode/Y {decoy} ");
+            assert_eq!(contents(&pdf(&[&stream(4, &dictionary, &data), reference])), [b"inside"], "{decoy}");
+        }
+        let astray = pdf(&[b"<</Type/EmbeddedFile>>\nstream\nx\nendstream\n"]);
+        assert_eq!(look(&astray, &PdfLimits::default()).unwrap().unseen, Some(Reason::PdfDamaged));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use kluis_gateway::scan::{
 };
 
 use super::{Target, texts};
-use crate::carriers::{eicar, page, pdf_with_file, png, zip};
+use crate::carriers::{page, pdf_with_file, png, zip};
 
 const WORDS: &str = include_str!("../../fuzz/dictionaries/scans.dict");
 /// Bytes that one attachment may unpack to here.
@@ -58,7 +58,7 @@ fn clamd_version(data: &[u8]) -> bool {
 }
 
 fn content_seeds() -> Vec<Vec<u8>> {
-    vec![page(""), png(3, 4), zip(&[("a", b"x")]), eicar(), b"From: a@b\r\nTo: c@d\r\n\r\n".to_vec(), b"GIF89a\x01\0\x01\0\0\0\0;".to_vec()]
+    vec![page(""), png(3, 4), zip(&[("a", b"x")]), b"From: a@b\r\nTo: c@d\r\n\r\n".to_vec(), b"GIF89a\x01\0\x01\0\0\0\0;".to_vec()]
 }
 
 fn content_type(data: &[u8]) -> bool {
