@@ -58,6 +58,7 @@ need curl "the upload that the demo prints" has curl
 need python3 "the README reads demo.json with it" has python3
 if [ "$what" = test ]; then
     need softhsm2 "the HSM of the PKCS#11 tests" has softhsm2-util
+    need clamav-daemon "the virus scanner of the scanning tests, which start their own" has_system clamd
     need openssl "makes certificates by hand where a test needs a wrong one" has openssl
     need bsdutils "script makes the terminal on which the progress bar is tested" has script
     need iproute2 "network namespaces and their cards, for the tests of a network between sites" has_system ip
@@ -80,6 +81,15 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
     say "installing ${missing[*]} with apt-get"
     "${as_root[@]}" apt-get update -qq
+    if [[ " ${missing[*]} " == *" clamav-daemon "* ]]; then
+        # Tests start their own: a mask (a link to /dev/null) keeps the package from starting the system's.
+        for unit in clamav-daemon.service clamav-daemon.socket clamav-freshclam.service; do
+            if [ ! -e "/etc/systemd/system/$unit" ]; then
+                "${as_root[@]}" mkdir -p /etc/systemd/system
+                "${as_root[@]}" ln -s /dev/null "/etc/systemd/system/$unit"
+            fi
+        done
+    fi
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
 

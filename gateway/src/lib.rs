@@ -1,8 +1,9 @@
 //! How people and programs ask: the top crate of Kluis below the binary.
 //!
 //! Reading order: [`ports`] (what it needs from outside), [`router`] (every URL on one screen), [`api`]
-//! (one resource a file), [`auth`] (who asks), [`seal`] and [`keys`] (what makes bytes unreadable to a
-//! disk), [`upload`] and [`range`] (pure rules), [`recorder`] (events of reads, gathered), [`problem`] (every error with its code), [`limits`]
+//! (one resource a file), [`auth`] (who asks), [`scan`] (what content is and whether it is malicious), [`seal`] and
+//! [`keys`] (what makes bytes unreadable to a disk), [`upload`] and [`range`] (pure rules), [`recorder`] (events of
+//! reads, gathered), [`problem`] (every error with its code), [`limits`]
 //! (sizes, rates and deadlines in one place), [`server`] (the listener), [`strict`] (what the parsers would
 //! tolerate).
 //!
@@ -20,6 +21,7 @@ pub mod problem;
 pub mod range;
 pub mod recorder;
 pub mod router;
+pub mod scan;
 pub mod seal;
 pub mod server;
 pub mod strict;

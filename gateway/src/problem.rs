@@ -98,9 +98,11 @@ codes! {
     UriTooLong = "uri_too_long", 414, "The address is too long", "Use a shorter one.";
     ContentEncoding = "content_encoding", 415, "Encoded content is not taken", "Documents are kept as they are: send the bytes without Content-Encoding.";
     MediaTypeRefused = "media_type_refused", 415, "The body has the wrong media type", "Send the media type that the documentation names.";
+    TypeRefused = "type_refused", 415, "This kind of content is not taken", "The detail says why. Programs, macros and what a password protects are not taken.";
     RangeNotSatisfiable = "range_not_satisfiable", 416, "The range lies outside the document", "Content-Range says how long the document is.";
     WrongHost = "wrong_host", 421, "This request is for another host", "Connect to the host that the address names.";
     DigestMismatch = "digest_mismatch", 422, "The content does not match its digest", "Send the content again.";
+    MalwareDetected = "malware_detected", 422, "The content is malicious", "Nothing was stored. Check the device that the file comes from.";
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The Idempotency-Key was used for another request", "Use a fresh key for each new request.";
     Unprocessable = "unprocessable", 422, "A value breaks a limit", "The detail says which.";
     PreconditionRequired = "precondition_required", 428, "If-Match is needed", "Send the ETag that you saw in If-Match, so that nobody's change is lost.";
@@ -114,6 +116,7 @@ codes! {
     WriteUnavailable = "write_unavailable", 503, "Too few disks can take the content at present", "Try again later.";
     NotEnoughShards = "not_enough_shards", 503, "Too few copies of the content are in reach at present", "Try again later.";
     KeyUnavailable = "kek_unavailable", 503, "The keys are out of reach at present", "Try again later.";
+    ScanUnavailable = "scan_unavailable", 503, "The content cannot be checked for malware at present", "Nothing is stored unchecked: try again later.";
     Unavailable = "unavailable", 503, "This gateway cannot serve at present", "Try again later, or on another gateway.";
     QuotaExceeded = "quota_exceeded", 507, "The vault is full", "Delete documents, or ask for more space.";
     ClusterFull = "cluster_full", 507, "The cluster is full", "Tell the operators.";

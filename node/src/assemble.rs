@@ -42,6 +42,7 @@ use kluis_gateway::{
     limits::Limits,
     recorder::Recorder,
     router::router,
+    scan::Scanner,
     server::{self, ReloadableCert},
     telemetry::Telemetry,
 };
@@ -595,6 +596,7 @@ impl GatewayParts {
             health: self.health.clone(),
             guards: Guards::default(),
             recorder: Recorder::start(self.consensus.clone()),
+            scan: self.config.scan.clone().map(|scan| Arc::new(Scanner::new(scan))),
         })
     }
 

@@ -4,7 +4,8 @@
 //! Reading order: [`cluster`] (processes), [`api`] (one person's documents), [`load`] (many of them at
 //! once), [`mixed`] (with deletions), [`paced`] (what a client notices), [`program`] (single commands), [`card`] (identity cards), [`ports`]
 //! (where clusters listen). Faults: [`switch`] between namespaces ([`netns`]) with a cluster in them
-//! ([`netns_cluster`]), [`loop_disk`] (file systems), [`rot`] (bytes), by programs of the system ([`tools`]). Apart
+//! ([`netns_cluster`]), [`loop_disk`] (file systems), [`rot`] (bytes), by programs of the system ([`tools`]).
+//! Scanning: [`clamd`] (a real one), [`carriers`] (what it must not let pass). Apart
 //! from these, [`fuzz`] (every parser as a function of bytes) and [`sim`] (the whole cluster in one process from one
 //! seed).
 //!
@@ -17,6 +18,8 @@
 
 pub mod api;
 pub mod card;
+pub mod carriers;
+pub mod clamd;
 pub mod cluster;
 pub mod fuzz;
 pub mod load;

@@ -179,6 +179,12 @@ targets!(
     log_entry_bytes,
     log_key_text,
     log_tile,
+    // What is scanned.
+    clamd_answer,
+    clamd_version,
+    content_type,
+    zip_directory,
+    pdf_files,
 );
 
 #[test]

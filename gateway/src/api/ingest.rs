@@ -4,7 +4,7 @@
 //! a bounded body, chunks on their way, the commit. Not: the rules ([`crate::upload`]) and the URLs.
 //! Holds: (1) at most `upload_window_chunks + 1` chunks of plaintext are in memory, and they are wiped;
 //! (2) a version becomes visible by one command, after the write rule held for every chunk and the digest
-//! was right; (3) whatever goes wrong before leaves nothing visible and gives its quota back.
+//! was right and the scanner found nothing; (3) whatever goes wrong before leaves nothing visible and gives its quota back.
 
 use std::sync::Arc;
 
@@ -26,7 +26,13 @@ use tokio::{task::JoinSet, time::Instant};
 use zeroize::Zeroizing;
 
 use crate::{
-    api::{Caller, Gateway, name::Label, trail, vault::OpenVault},
+    api::{
+        Caller, Gateway,
+        name::Label,
+        scanning::{self, Stored},
+        trail,
+        vault::OpenVault,
+    },
     ports::{ChunkReceipt, DocumentBytes, PutChunk},
     problem::{Code, Problem},
     seal::ChunkSealer,
@@ -329,7 +335,8 @@ async fn store_all(
     incoming: Incoming,
 ) -> Result<Document, Problem> {
     let Incoming { mut reader, held, ended, mut hash, length, count } = incoming;
-    let mut sink = ChunkSink::new(gateway, sealer, upload, vault.record.strict);
+    let mut scan = scanning::begin(gateway).await?;
+    let mut sink = ChunkSink::new(gateway, Arc::clone(&sealer), upload, vault.record.strict);
     let chunk_bytes = usize::try_from(upload.chunk_bytes).map_err(Problem::internal)?;
     let mut buffer = new_buffer(chunk_bytes, length);
     let mut reserved = upload.reserved_bytes;
@@ -360,6 +367,12 @@ async fn store_all(
             gateway.propose(Command::ExtendUpload { upload: upload.id, reserved_bytes: reserved, lifetime_ms }).await?;
             renewed = Instant::now();
         }
+        if let Some(running) = &mut scan
+            && !running.write(&data).await
+            && let Some(ended) = scan.take()
+        {
+            return Err(scanning::ended_early(gateway, ended).await);
+        }
         while !data.is_empty() {
             let take = (chunk_bytes - buffer.len()).min(data.len());
             buffer.extend_from_slice(data.get(..take).unwrap_or_default());
@@ -384,6 +397,21 @@ async fn store_all(
         return Err(Problem::plain(Code::DigestMismatch));
     }
     sink.settle().await?;
+    if let Some(scan) = scan {
+        let stored = Stored::new(gateway, sealer, upload, sink.layouts.clone(), total);
+        let mut verdict = std::pin::pin!(scan.finish(&stored));
+        let verdict = loop {
+            // A large archive may take longer than the lease.
+            tokio::select! {
+                verdict = &mut verdict => break verdict,
+                () = tokio::time::sleep(lease / 4) => {
+                    let lifetime_ms = gateway.limits().request_lease_ms;
+                    gateway.propose(Command::ExtendUpload { upload: upload.id, reserved_bytes: reserved, lifetime_ms }).await?;
+                }
+            }
+        };
+        scanning::admit(gateway, &verdict)?;
+    }
     gateway.telemetry.document_bytes(Direction::In, usize::try_from(total).unwrap_or(usize::MAX));
     let trail = trail::of_upload(gateway, caller, vault, target_document(&upload.target), upload)?;
     commit(gateway, &sink, Finished { upload, size: total, sha256, whole: true, trail }).await

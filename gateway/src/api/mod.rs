@@ -1,8 +1,8 @@
 //! The API, one resource a file, over one shared state.
 //!
 //! Reading order: [`state`] (what a request sees), [`caller`] (who asks), [`access`] (what each route asks of them),
-//! [`documents`] and [`content`] (the heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`uploads`] and
-//! [`resume`] (tus), [`auth`], [`sessions`], [`services`], [`me`],
+//! [`documents`] and [`content`] (the heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`scanning`] (what may
+//! stay), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`services`], [`me`],
 //! [`history`] (what happened, to its owner), [`log`] (the same, to auditors), [`trail`] (what acts bring for it),
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
@@ -27,6 +27,7 @@ pub mod name;
 pub mod openapi;
 pub mod params;
 pub mod resume;
+pub mod scanning;
 pub mod services;
 pub mod sessions;
 pub mod state;

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use super::{
     Caller, Gateway,
     ingest::{BodyReader, ChunkSink, Finished, commit, len_u64, new_buffer, target_document},
+    scanning::{self, Stored},
     trail,
     vault::OpenVault,
 };
@@ -216,9 +217,34 @@ async fn append_locked(held: &mut Writer<'_>, offset: u64, length: u64, body: Bo
     // The offset goes first: should the commit fail for want of a majority, the next PATCH, of no bytes, commits.
     let whole = held.upload.offset == 0;
     held.advance(&sink, &hash, total, None, false).await?;
+    if gateway.scan.is_some() {
+        let stored = Stored::new(gateway, sealer, &held.upload, sink.layouts.clone(), total);
+        scan_stored(held, &stored).await?;
+    }
     let trail = trail::of_upload(gateway, held.caller, vault, target_document(&held.upload.target), &held.upload)?;
     let finished = Finished { upload: &held.upload, size: total, sha256, whole, trail };
     commit(gateway, &sink, finished).await.map(|document| Appended::Committed(Box::new(document)))
+}
+
+/// Scans what was stored. What must not stay is given up; where there is no verdict, the next PATCH, of no bytes, tries
+/// again.
+async fn scan_stored(held: &mut Writer<'_>, stored: &Stored) -> Result<(), Problem> {
+    let gateway = held.gateway;
+    let mut verdict = std::pin::pin!(scanning::whole(gateway, stored));
+    let pause = Duration::from_millis(gateway.limits().upload_lease_ms / 4);
+    let verdict = loop {
+        tokio::select! {
+            verdict = &mut verdict => break verdict?,
+            () = tokio::time::sleep(pause) => held.keep().await?,
+        }
+    };
+    let admitted = scanning::admit(gateway, &verdict);
+    if admitted.as_ref().is_err_and(|problem| problem.code != Code::ScanUnavailable) {
+        gateway.telemetry.upload_aborted();
+        gateway.propose(Command::AbortUpload { upload: held.upload.id, vault: held.vault.id() }).await?;
+        held.locked = false;
+    }
+    admitted
 }
 
 /// What one request brought that is not in a full chunk yet.

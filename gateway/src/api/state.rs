@@ -4,7 +4,8 @@
 //! Holds: no request can hold more than its share: counters by address and by account are bounded in size
 //! themselves, so that counting attackers does not cost memory.
 //!
-//! The gateway takes clock and randomness, not the whole environment: it opens no file and no socket.
+//! The gateway takes clock and randomness, not the whole environment: it opens no file, and no socket but
+//! those to an identity provider and to the scanner.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,6 +31,7 @@ use crate::{
     ports::DocumentBytes,
     problem::{Code, Problem},
     recorder::Recorder,
+    scan::Scanner,
     telemetry::Telemetry,
 };
 
@@ -88,6 +90,8 @@ pub struct Gateway {
     pub guards: Guards,
     /// Events of reads, on their way to the log.
     pub recorder: Recorder,
+    /// What looks at content before it is stored; `None` where the operators want none.
+    pub scan: Option<Arc<Scanner>>,
 }
 
 impl Gateway {

@@ -100,6 +100,7 @@ impl World {
             health: Arc::new(TestHealth),
             guards: Guards::default(),
             recorder: Recorder::start(metadata.clone()),
+            scan: None,
         });
         let token = signed_in(&gateway, ALICE, 1).await;
         let other = signed_in(&gateway, BOB, 2).await;

@@ -12,14 +12,21 @@ use std::{
 };
 
 use kluis_chunkstore::ids::SiteName;
-use kluis_gateway::auth::jose::{ContentEncryption, KeyManagement, SignatureAlgorithm};
+use kluis_gateway::{
+    auth::jose::{ContentEncryption, KeyManagement, SignatureAlgorithm},
+    scan::{
+        NotScannable, ScanLimits, ScannerConfig,
+        archive::ArchiveLimits,
+        clamd::{Address, Deadlines},
+    },
+};
 
 use super::{
     Place, Problem,
     raw::{Entry, RawConfig, RawValue},
     schema::{
         RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawNode, RawRaft, RawReconcile,
-        RawStorage,
+        RawScan, RawStorage,
     },
     types::{
         CardConfig, CertificateFiles, Config, DisksConfig, GatewayConfig, IdentityConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat,
@@ -41,7 +48,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// What `raw` means. `None`, or a value with `problems`, is no configuration.
 pub fn check(file: &Path, raw: RawConfig, problems: &mut Vec<Problem>) -> Option<Config> {
-    let RawConfig { node, listen, disks, gateway, identity, keys, storage, reconcile, raft, limits, log, clock, demo } = raw;
+    let RawConfig { node, listen, disks, gateway, identity, keys, storage, reconcile, raft, limits, scan, log, clock, demo } = raw;
     let before = problems.len();
     let mut c = Checker { problems };
     let listen = check_listen(&mut c, listen);
@@ -67,12 +74,13 @@ pub fn check(file: &Path, raw: RawConfig, problems: &mut Vec<Problem>) -> Option
     let reconcile = check_reconcile(&mut c, reconcile);
     let raft = check_raft(&mut c, raft);
     let limits = check_limits(&mut c, limits);
+    let scan = check_scan(&mut c, scan);
     let log = check_log(&mut c, log);
     if c.problems.len() > before {
         return None;
     }
     let file = file.to_owned();
-    Some(Config { file, node, listen, disks, gateway, storage, reconcile, raft, limits, log, clock_offset_file, demo })
+    Some(Config { file, node, listen, disks, gateway, storage, reconcile, raft, limits, scan, log, clock_offset_file, demo })
 }
 
 fn check_node(c: &mut Checker<'_>, raw: RawNode) -> NodeConfig {
@@ -347,6 +355,26 @@ fn check_limits(c: &mut Checker<'_>, raw: RawLimits) -> LimitsConfig {
     }
 }
 
+fn check_scan(c: &mut Checker<'_>, raw: RawScan) -> Option<ScannerConfig> {
+    let RawScan { socket, verdict_deadline, spool, held, unpacked, entries, at_once } = raw;
+    let memory = |value: &RawValue, min, max| usize::try_from(size(value, min, max)?).map_err(|e| e.to_string());
+    let address = c.optional("scan.socket", socket, parsed::<Address>);
+    let verdict = c.needed("scan.verdict_deadline", verdict_deadline, |v| duration(v, SECOND, 30 * MINUTE), Duration::ZERO);
+    let limits = ScanLimits {
+        spool_bytes: c.needed("scan.spool", spool, |v| memory(v, 64 * KIB, 64 * MIB), 0),
+        held_bytes: c.needed("scan.held", held, |v| memory(v, MIB, GIB), 0),
+        at_once: c.needed("scan.at_once", at_once, |v| whole(v, 1, 64_usize), 1),
+        archive: ArchiveLimits {
+            unpacked_bytes: c.needed("scan.unpacked", unpacked, |v| size(v, MIB, 1 << 40), 0),
+            entries: c.needed("scan.entries", entries, |v| whole(v, 1, 65_534_u32), 0),
+            ..ArchiveLimits::default()
+        },
+        ..ScanLimits::default()
+    };
+    let deadlines = Deadlines { connect: 5 * SECOND, write: 30 * SECOND, verdict };
+    Some(ScannerConfig { address: address?, deadlines, limits, not_scannable: NotScannable::Refuse })
+}
+
 fn check_log(c: &mut Checker<'_>, raw: RawLog) -> LogConfig {
     let RawLog { format, level } = raw;
     let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -523,6 +551,10 @@ mod tests {
             ("raft", "election_max") => "\"600ms\"",
             ("limits", "uploads_per_account") => "0",
             ("limits", _) => "\"900d\"",
+            ("scan", "socket") => "\"192.0.2.1:3310\"",
+            ("scan", "verdict_deadline") => "\"900d\"",
+            ("scan", "entries" | "at_once") => "65535",
+            ("scan", _) => "\"1 B\"",
             ("log", "format") => "\"xml\"",
             ("log", "level") => "\"inof\"",
             ("clock", "offset_file") => "\"clock\"",

@@ -15,7 +15,7 @@ use super::{
     Place, Problem,
     schema::{
         RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawNode, RawRaft, RawReconcile,
-        RawStorage, SectionSpec,
+        RawScan, RawStorage, SectionSpec,
     },
     units::nearest,
 };
@@ -104,6 +104,8 @@ pub struct RawConfig {
     pub raft: RawRaft,
     /// `[limits]`
     pub limits: RawLimits,
+    /// `[scan]`
+    pub scan: RawScan,
     /// `[log]`
     pub log: RawLog,
     /// `[clock]`
@@ -113,7 +115,7 @@ pub struct RawConfig {
 }
 
 /// The plain sections (all but `[[gateway.identity]]`), in the order of the file.
-pub const SECTIONS: [&SectionSpec; 12] = [
+pub const SECTIONS: [&SectionSpec; 13] = [
     &RawNode::SPEC,
     &RawListen::SPEC,
     &RawDisks::SPEC,
@@ -123,6 +125,7 @@ pub const SECTIONS: [&SectionSpec; 12] = [
     &RawReconcile::SPEC,
     &RawRaft::SPEC,
     &RawLimits::SPEC,
+    &RawScan::SPEC,
     &RawLog::SPEC,
     &RawClock::SPEC,
     &RawDemo::SPEC,
@@ -256,6 +259,7 @@ impl RawConfig {
             "reconcile" => self.reconcile.slot(key),
             "raft" => self.raft.slot(key),
             "limits" => self.limits.slot(key),
+            "scan" => self.scan.slot(key),
             "log" => self.log.slot(key),
             "clock" => self.clock.slot(key),
             "demo" => self.demo.slot(key),
@@ -265,7 +269,7 @@ impl RawConfig {
 
     /// What was said for each key, by section, in order of the schema.
     pub fn entries(&self) -> Vec<(String, SectionEntries<'_>)> {
-        let Self { node, listen, disks, gateway, identity, keys, storage, reconcile, raft, limits, log, clock, demo } = self;
+        let Self { node, listen, disks, gateway, identity, keys, storage, reconcile, raft, limits, scan, log, clock, demo } = self;
         let mut all = vec![
             ("[node]".to_owned(), node.entries()),
             ("[listen]".to_owned(), listen.entries()),
@@ -279,6 +283,7 @@ impl RawConfig {
             ("[reconcile]".to_owned(), reconcile.entries()),
             ("[raft]".to_owned(), raft.entries()),
             ("[limits]".to_owned(), limits.entries()),
+            ("[scan]".to_owned(), scan.entries()),
             ("[log]".to_owned(), log.entries()),
             ("[clock]".to_owned(), clock.entries()),
             ("[demo]".to_owned(), demo.entries()),

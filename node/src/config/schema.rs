@@ -211,6 +211,23 @@ schema! {
         /// Time that a client may take no byte of an answer, 1s to 10m.
         stall_deadline: default "\"30s\"", example "";
     }
+    /// The virus scanner (clamd). Without `socket`, documents are stored unscanned. In clamd's own configuration, set `StreamMaxLength` and `MaxFileSize` to at least `gateway.body_max`, and `AlertExceedsMax yes`.
+    scan: RawScan {
+        /// Where clamd listens: a path, or a loopback address with a port.
+        socket: default "", example "\"/run/clamav/clamd.ctl\"";
+        /// How long clamd may take to a verdict once it has all bytes, 1s to 30m. Above its own `MaxScanTime`.
+        verdict_deadline: default "\"2m\"", example "";
+        /// Containers (archives, PDF) up to this size are kept while they arrive, 64 KiB to 64 MiB for each upload; larger ones are read again.
+        spool: default "\"4 MiB\"", example "";
+        /// Largest PDF, and bytes of containers in containers, that are held to look into, 1 MiB to 1 GiB, for each of `at_once`.
+        held: default "\"64 MiB\"", example "";
+        /// Bytes that an archive may unpack to, 1 MiB to 1 TiB.
+        unpacked: default "\"1 GiB\"", example "";
+        /// Entries of an archive, with those of archives in it, 1 to 65534.
+        entries: default "10000", example "";
+        /// Containers that are looked into at once, 1 to 64.
+        at_once: default "4", example "";
+    }
     /// The log, on standard error.
     log: RawLog {
         /// `text`, `json` (one object a line) or `auto`: text on a terminal, else JSON.

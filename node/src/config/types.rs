@@ -6,7 +6,10 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use kluis_chunkstore::ids::SiteName;
-use kluis_gateway::auth::jose::{ContentEncryption, KeyManagement, SignatureAlgorithm};
+use kluis_gateway::{
+    auth::jose::{ContentEncryption, KeyManagement, SignatureAlgorithm},
+    scan::ScannerConfig,
+};
 use url::Url;
 
 /// A checked configuration.
@@ -30,6 +33,8 @@ pub struct Config {
     pub raft: RaftConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
+    /// `[scan]`; `None`: nothing is scanned.
+    pub scan: Option<ScannerConfig>,
     /// `[log]`
     pub log: LogConfig,
     /// `[clock] offset_file`: a file that moves the clock; only on loopback.

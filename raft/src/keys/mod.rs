@@ -23,6 +23,7 @@ mod sharing;
 pub use sharing::{
     contact, death, former, given, given_between, given_by, incoming, incoming_of, link, link_by_hash, links_of, opened, opened_of, pair,
     share, shares_of, shares_of_vault, waiting, waiting_of,
+};
 
 /// The owner of records that belong to no vault.
 const CLUSTER: [u8; 16] = [0; 16];
@@ -283,6 +284,8 @@ pub fn services(vault: VaultId) -> (Vec<u8>, Vec<u8>) {
 /// The service of a secret.
 pub fn service_secret(hash: &SecretHash) -> Vec<u8> {
     key(&CLUSTER, Table::ServiceSecret, &[&hash.0])
+}
+
 /// The log's record.
 pub fn log() -> Vec<u8> {
     key(&CLUSTER, Table::Log, &[])

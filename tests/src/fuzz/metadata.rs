@@ -25,7 +25,10 @@ use kluis_raft::{
     },
     keys,
     model::{
-        Account, AccountId, Actor, Attributes, Blob, BlobLayout, ClusterRecord, Death, DiskRecord, DiskState, Document, DocumentId, Event, EventKind, Former, GivenRef, HistoryEntry, IdempotencyRecord, IncomingRef, JoinToken, Link, LinkHash, LinkId, LinkRef, LogRecord, NewLink, NodeRecord, NodeRole, PairCount, Role, Scan, Sealed, Service, Session, SessionId, Share, TokenHash, Trail, Upload, UploadId, UploadTarget, Vault, VaultId, Version, WrappedKey,
+        Account, AccountId, Actor, Attributes, Blob, BlobLayout, ClusterRecord, Death, DiskRecord, DiskState, Document, DocumentId, Event,
+        EventKind, Former, GivenRef, HistoryEntry, IdempotencyRecord, IncomingRef, JoinToken, Link, LinkHash, LinkId, LinkRef, LogRecord,
+        NewLink, NodeRecord, NodeRole, PairCount, Role, Scan, Sealed, Service, Session, SessionId, Share, TokenHash, Trail, Upload,
+        UploadId, UploadTarget, Vault, VaultId, Version, WrappedKey,
     },
     outcome::{Outcome, Refusal},
     store::{Entry, Read, Store, StoreError, Transaction, memory::MemoryStore},

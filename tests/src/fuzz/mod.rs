@@ -2,7 +2,7 @@
 //!
 //! Reading order: this file (what a target is, and all of them), [`engine`] (random changes of known inputs),
 //! [`memory`] (what a target allocates), [`dictionary`]; then the targets: [`disk`], [`peers`],
-//! [`metadata`], [`http`], [`tokens`], [`keys`], [`files`], [`log`].
+//! [`metadata`], [`http`], [`tokens`], [`keys`], [`files`], [`log`], [`scans`].
 //!
 //! Owns: the targets, their properties, seeds and words. Not: how they are run (`tests/tests/fuzz.rs` in
 //! `make test`, `tests/fuzz/` with libFuzzer in `make fuzz`).
@@ -24,6 +24,7 @@ pub mod log;
 pub mod memory;
 pub mod metadata;
 pub mod peers;
+pub mod scans;
 pub mod tokens;
 
 use kluis_chunkstore::env::Entropy;
@@ -58,9 +59,19 @@ impl Target {
 
 /// All targets.
 pub fn all() -> impl Iterator<Item = &'static Target> {
-    [disk::TARGETS, peers::TARGETS, metadata::TARGETS, http::TARGETS, tokens::TARGETS, keys::TARGETS, files::TARGETS, log::TARGETS]
-        .into_iter()
-        .flatten()
+    [
+        disk::TARGETS,
+        peers::TARGETS,
+        metadata::TARGETS,
+        http::TARGETS,
+        tokens::TARGETS,
+        keys::TARGETS,
+        files::TARGETS,
+        log::TARGETS,
+        scans::TARGETS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The target of a name.

@@ -97,6 +97,7 @@ async fn torn_world() -> (World, Arc<TornDisks>) {
         health: Arc::clone(&old.health),
         guards: Guards::default(),
         recorder: Recorder::start(Arc::clone(&old.metadata)),
+        scan: None,
     });
     world.router = crate::router::router(Arc::clone(&gateway)).unwrap();
     world.gateway = gateway;
