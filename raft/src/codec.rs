@@ -13,7 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     model::{
-        Account, Blob, ClusterRecord, Death, DiskRecord, Document, Former, GivenRef, HistoryEntry, IdempotencyRecord, IncomingRef, JoinToken, Link, LinkRef, LogRecord, NodeRecord, PairCount, Service, Session, Share, Upload, Vault, Version,
+        Account, Blob, ClusterRecord, Death, DiskRecord, Document, Former, GivenRef, HistoryEntry, IdempotencyRecord, IncomingRef,
+        JoinToken, Link, LinkRef, LogRecord, NodeRecord, PairCount, Service, Session, Share, Upload, Vault, Version,
     },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},

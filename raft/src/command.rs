@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::log::LogCommand;
 use crate::model::{
-        AccountId, Attributes, BlobLayout, DocumentId, NewShare, NodeRole, Role, Scan, Sealed, SessionId, Tail, TimeMs, TokenHash, Trail, UploadId, UploadTarget, VaultId, WrappedKey,
+    AccountId, Attributes, BlobLayout, DocumentId, NewShare, NodeRole, Role, Scan, Sealed, SessionId, Tail, TimeMs, TokenHash, Trail,
+    UploadId, UploadTarget, VaultId, WrappedKey,
 };
 
 pub mod document;
@@ -26,8 +27,8 @@ pub mod identity;
 pub mod sharing;
 
 pub use document::{ChangeDocument, DocumentCommand};
-pub use sharing::{ChangeShare, CopyShared, CreateShares, Rewrap, SharingCommand, Which};
 pub use identity::{IdentityCommand, NewService, SessionFacts};
+pub use sharing::{ChangeShare, CopyShared, CreateShares, Rewrap, SharingCommand, Which};
 
 /// Most bytes of an encoded request.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;

@@ -62,6 +62,8 @@ pub enum Outcome {
     Sharing(SharingOutcome),
     /// What a command about sessions or services came to.
     Identity(IdentityOutcome),
+    /// See [`LogOutcome`].
+    Log(LogOutcome),
 }
 
 /// What a command about sessions or services came to.
@@ -106,8 +108,6 @@ impl IdentityRefusal {
             Self::TooManyServices { .. } => "too_many_services",
         }
     }
-    /// See [`LogOutcome`].
-    Log(LogOutcome),
 }
 
 /// Why a command was refused.

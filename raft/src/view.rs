@@ -13,7 +13,8 @@ use crate::{
     keys::{self, Table},
     log::merkle::{Hash, Position},
     model::{
-        Account, AccountId, Blob, ClusterRecord, DiskRecord, Document, DocumentId, HistoryEntry, IdempotencyRecord, LogRecord, NodeRecord, SecretHash, Service, ServiceId, Session, SessionId, Upload, UploadId, Vault, VaultId, Version,
+        Account, AccountId, Blob, ClusterRecord, DiskRecord, Document, DocumentId, HistoryEntry, IdempotencyRecord, LogRecord, NodeRecord,
+        SecretHash, Service, ServiceId, Session, SessionId, Upload, UploadId, Vault, VaultId, Version,
     },
     store::{Read, StoreError},
 };

@@ -12,11 +12,11 @@ pub mod cluster;
 pub mod contact_check;
 pub mod document;
 pub mod due;
+pub mod identity;
+pub mod log;
+pub mod service;
 pub mod sharing;
 mod stop;
-pub mod identity;
-pub mod service;
-pub mod log;
 pub mod upload;
 
 use crate::{

@@ -15,7 +15,8 @@ use crate::{
     command::{AccountSeed, AdvanceUpload, BeginUpload, CommitUpload, IdentityCommand, NewDisk, NewNode, NewService},
     invariants::violations,
     model::{
-        AccountId, Actor, Assurance, Attributes, BlobLayout, DocumentId, IdempotencyState, NodeRole, Role, Runs, Scan, Scope, Sealed, SecretHash, ServiceId, SessionId, Tail, TokenHash, Trail, Upload, UploadId, UploadTarget, VaultId, WrappedKey,
+        AccountId, Actor, Assurance, Attributes, BlobLayout, DocumentId, IdempotencyState, NodeRole, Role, Runs, Scan, Scope, Sealed,
+        SecretHash, ServiceId, SessionId, Tail, TokenHash, Trail, Upload, UploadId, UploadTarget, VaultId, WrappedKey,
     },
     outcome::{IdentityOutcome, IdentityRefusal},
     store::{Store, Writes, memory::MemoryStore},

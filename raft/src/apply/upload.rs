@@ -17,8 +17,8 @@ use crate::{
     command::{AdvanceUpload, BeginUpload, CommitUpload},
     keys,
     model::{
-        Attributes, Blob, BlobLayout, Document, DocumentId, Event, EventKind, IdempotencyRecord, IdempotencyState, Origin, Runs, Scan, Sealed, TimeMs,
-        TooManyAttempts, Upload, UploadId, UploadTarget, Vault, VaultId, Version,
+        Attributes, Blob, BlobLayout, Document, DocumentId, Event, EventKind, IdempotencyRecord, IdempotencyState, Origin, Runs, Scan,
+        Sealed, TimeMs, TooManyAttempts, Upload, UploadId, UploadTarget, Vault, VaultId, Version,
     },
     outcome::{DocumentRefusal, Outcome, Refusal},
     policy::Action,

@@ -25,11 +25,11 @@ pub use document::{Blob, BlobLayout, Document, DocumentId, Tail, Upload, UploadI
 pub use event::{Actor, Event, EventKind, HistoryEntry, Trail};
 pub use log::{LogKeyRecord, LogRecord, StoredCheckpoint};
 pub use runs::{Run, Runs, TooManyAttempts};
+pub use service::{Scope, SecretHash, Service, ServiceId, ServiceSecret};
 pub use share::{
     AccessRequest, Death, EndReason, Ended, Former, GivenRef, IncomingRef, Link, LinkHash, LinkId, LinkRef, Message, Moment, NewLink,
     NewShare, PairCount, PasswordHash, Share, ShareId, ShareState, SharedKey,
 };
-pub use service::{Scope, SecretHash, Service, ServiceId, ServiceSecret};
 
 use serde::{Deserialize, Serialize};
 
