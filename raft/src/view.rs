@@ -9,7 +9,6 @@ use kluis_chunkstore::{
 
 use crate::{
     codec::{self, AccountRef, ServiceRef, SessionRef},
-    codec::{self, AccountRef, SessionRef},
     keys::{self, Table},
     log::merkle::{Hash, Position},
     model::{

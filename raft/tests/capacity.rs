@@ -8,7 +8,7 @@
 use kluis_chunkstore::{code::Code, ids::BlobId, placement::Avoid};
 use kluis_raft::{
     codec, keys,
-    model::{Blob, BlobLayout, Document, DocumentId, Runs, Sealed, VaultId, Version},
+    model::{Attributes, Blob, BlobLayout, Document, DocumentId, DocumentState, Origin, Runs, Scan, Sealed, VaultId, Version},
 };
 
 /// What `bench/CAPACITY.md` says.
@@ -19,8 +19,16 @@ fn a_document_of_one_version_costs_what_the_reckoning_says() {
     // Random ids are long in the encoding: the longest there are.
     let (vault, document, blob) = (VaultId(u128::MAX), DocumentId(u128::MAX), BlobId(u128::MAX));
     let now_ms = 1_800_000_000_000;
-    let version =
-        Version { number: 1, blob, size: 16 << 20, sha256: [0xff; 32], wrapped_key: vec![0xff; 60], created_ms: now_ms, reduced: false };
+    let version = Version {
+        number: 1,
+        blob,
+        size: 16 << 20,
+        sha256: [0xff; 32],
+        wrapped_key: vec![0xff; 60],
+        created_ms: now_ms,
+        reduced: false,
+        scan: Scan::NotAsked,
+    };
     let record = Document {
         id: document,
         vault,
@@ -30,6 +38,9 @@ fn a_document_of_one_version_costs_what_the_reckoning_says() {
         created_ms: now_ms,
         updated_ms: now_ms,
         current: version.clone(),
+        attributes: Attributes::default(),
+        origin: Origin::Upload,
+        state: DocumentState::Available,
     };
     let bytes = Blob {
         id: blob,
@@ -41,6 +52,7 @@ fn a_document_of_one_version_costs_what_the_reckoning_says() {
         layouts: vec![BlobLayout { topology: 1, avoid: Avoid::nothing() }],
         settled: true,
         runs: Runs::default(),
+        references: 1,
     };
     let whole = [
         (keys::document(vault, document), codec::encode(&record).unwrap()),

@@ -6,7 +6,7 @@
 //! the cookie, never in an address; (3) profile and keys of a new person are made here and sealed before they
 //! go into metadata.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Extension, Json,

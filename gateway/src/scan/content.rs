@@ -377,7 +377,7 @@ fn gif_begins_well(head: &[u8]) -> bool {
     let Some(&flags) = head.get(10) else { return false };
     let table = if flags & 0x80 == 0 { 0 } else { 3usize << ((flags & 7) + 1) };
     let block = head.get(13 + table);
-    !head.get(6..8).is_some_and(|size| size == b"/*") && matches!(block, Some(0x21 | 0x2c | 0x3b))
+    head.get(6..8).is_none_or(|size| size != b"/*") && matches!(block, Some(0x21 | 0x2c | 0x3b))
 }
 
 /// Width times height, both big-endian.

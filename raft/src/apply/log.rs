@@ -8,7 +8,6 @@
 
 use super::refused;
 use crate::{
-    codec,
     command::log::{APPEND_MAX, LogCommand, LogOutcome, LogRefusal},
     keys,
     log::{

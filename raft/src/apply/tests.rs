@@ -101,7 +101,7 @@ pub(super) fn sign_in(person: u8, attempt: u8) -> Command {
     }
 }
 
-fn trail(salt: u8) -> Trail {
+pub(super) fn trail(salt: u8) -> Trail {
     Trail { details: Sealed(vec![salt]), ..Trail::bare(Actor::System, [salt; 32]) }
 }
 

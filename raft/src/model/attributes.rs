@@ -390,7 +390,7 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<Date>(), Err(BadDate), "{bad}");
         }
-        assert!(Date::new(2024, 2, 29) < Date::new(2024, 3, 1));
+        assert!(Date::new(2024, 2, 29).unwrap() < Date::new(2024, 3, 1).unwrap());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use crate::{
     apply::{
         document::TRASH_KEPT_MS,
-        tests::{Machine, begin, commit, sign_in},
+        tests::{Machine, begin, commit, sign_in, trail},
     },
     command::{
         BeginUpload, ChangeDocument, ChangeShare, Command, CommitUpload, CopyShared, CreateShares, DocumentCommand, Request, Rewrap,

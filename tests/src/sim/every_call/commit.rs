@@ -12,7 +12,7 @@ use kluis_raft::{
     command::{BeginUpload, Command, CommitUpload},
     consensus::Consensus,
     invariants,
-    model::{BlobLayout, DocumentId, Sealed, UploadId, UploadTarget},
+    model::{Actor, Attributes, BlobLayout, DocumentId, Scan, Sealed, Trail, UploadId, UploadTarget},
     outcome::Outcome,
     store::Read,
     view,
@@ -119,6 +119,8 @@ async fn upload(node: &Consensus, number: u64) -> bool {
         lifetime_ms: u64::try_from(LIFETIME.as_millis()).unwrap_or(u64::MAX),
         idempotency: None,
         resumable: false,
+        attributes: Attributes::default(),
+        shares: Vec::new(),
     };
     if !matches!(node.propose(Command::BeginUpload(Box::new(begin))).await, Ok(Outcome::Upload(_))) {
         return false;
@@ -131,6 +133,8 @@ async fn upload(node: &Consensus, number: u64) -> bool {
         layouts: vec![BlobLayout { topology: 1, avoid: Avoid::nothing() }],
         reduced: false,
         settled: true,
+        scan: Scan::NotAsked,
+        trail: Trail::bare(Actor::Account(account), digest(number)),
     };
     matches!(node.propose(Command::CommitUpload(Box::new(commit))).await, Ok(Outcome::Committed(_)))
 }

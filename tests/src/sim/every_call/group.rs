@@ -23,7 +23,7 @@ use kluis_raft::{
     client::Metadata,
     command::{AccountSeed, Command, NewNode},
     consensus::{Consensus, ConsensusOptions, PeerCall, PeerError, PeerTransport, ReplicaRole, World},
-    model::{AccountId, NodeRole, Role, Sealed, SessionId, TokenHash, VaultId, WrappedKey},
+    model::{AccountId, Actor, NodeRole, Role, Sealed, SessionId, TokenHash, Trail, VaultId, WrappedKey},
     outcome::Outcome,
 };
 use tokio::{
@@ -338,5 +338,8 @@ pub(super) fn sign_in(person: u64) -> Command {
         session_public_id: u128::from(person),
         lifetime_ms: 24 * 3_600_000,
         acr: "high".into(),
+        facts: Box::default(),
+        trail: Box::new(Trail::bare(Actor::System, hash)),
+        sealed_for: vault,
     }
 }

@@ -64,7 +64,7 @@ fn an_old_version_comes_back_over_the_same_blob() {
     let first = view::version(&world.0.store, vault(0), document, 1).unwrap().unwrap();
     assert_eq!((current.number, current.blob, current.sha256, world.used(0)), (3, first.blob, first.sha256, 40));
     assert_eq!(view::blob(&world.0.store, first.blob).unwrap().unwrap().references, 2);
-    world.0.run(Command::DeleteDocument { vault: vault(0), document, revision: 3 });
+    world.0.run(Command::DeleteDocument { vault: vault(0), document, revision: 3, trail: Box::new(trail(1)) });
     assert_eq!((view::blob(&world.0.store, first.blob).unwrap(), world.used(0)), (None, 0));
 }
 
@@ -83,10 +83,10 @@ fn a_copy_moves_no_byte_counts_for_the_recipient_and_outlives_the_share() {
     assert!(matches!(world.copy(1, 1, 51), Outcome::Refused(Refusal::QuotaExceeded { used_bytes: 600, .. })));
     // The copy is the recipient's own: shared on, and there after the owner's is gone.
     world.given(1, DocumentId(50), 2, 2);
-    world.0.run(Command::DeleteDocument { vault: vault(0), document, revision: 1 });
+    world.0.run(Command::DeleteDocument { vault: vault(0), document, revision: 1, trail: Box::new(trail(1)) });
     assert_eq!((world.reads(1, 1), world.reads(2, 2)), (Err(Denial::Gone), Ok(1)));
     assert_eq!(view::blob(&world.0.store, blob).unwrap().unwrap().references, 1);
-    world.0.run(Command::DeleteDocument { vault: vault(1), document: DocumentId(50), revision: 1 });
+    world.0.run(Command::DeleteDocument { vault: vault(1), document: DocumentId(50), revision: 1, trail: Box::new(trail(1)) });
     assert_eq!(view::blob(&world.0.store, blob).unwrap(), None);
 }
 

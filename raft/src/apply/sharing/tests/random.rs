@@ -162,7 +162,7 @@ fn take(world: &mut World, oracle: &mut Oracle, id: u128, step: &Step) {
             let document = document_of(*owner, *number);
             if exists(world, *owner, *number) {
                 let revision = world.document(*owner, document).revision;
-                world.0.run(Command::DeleteDocument { vault: vault(*owner), document, revision });
+                world.0.run(Command::DeleteDocument { vault: vault(*owner), document, revision, trail: Box::new(trail(1)) });
                 oracle.end(|share| share.document == document);
             }
         }
