@@ -64,7 +64,9 @@ impl Files {
                 ("listen", "gateway") => "\"127.0.0.1:7002\"".to_owned(),
                 ("keys", "master") => "\"pkcs11\"".to_owned(),
                 (_, "file" | "pin_file" | "key_file" | "client_key_file" | "encryption_key_file") => self.quoted("secret"),
-                (_, "certificate_file" | "ca_file" | "module") => self.quoted("open"),
+                (_, "certificate_file" | "ca_file" | "module" | "card_anchors_file" | "card_authorities_file" | "card_lists_file") => {
+                    self.quoted("open")
+                }
                 _ if spec.default.is_empty() => spec.example.to_owned(),
                 _ => spec.default.to_owned(),
             };
@@ -127,6 +129,10 @@ fn wrong_value(section: &str, key: &str) -> &'static str {
         ("gateway", "connections_per_address") => "100001",
         ("gateway", "loopback_exempt") => "\"maybe\"",
         ("gateway", "body_max") => "\"6 TiB\"",
+        ("gateway", "card_anchors_file" | "card_authorities_file" | "card_lists_file") => "\"/does/not/exist\"",
+        ("gateway", "card_policies" | "card_ocsp_hosts") => "[\"\"]",
+        ("gateway", "minimum_age") => "121",
+        ("identity", "substantial_acr_values") => "[\"\"]",
         ("gateway" | "keys" | "identity", "certificate_file" | "key_file" | "file" | "module" | "pin_file" | "ca_file") => {
             "\"/does/not/exist\""
         }
