@@ -76,8 +76,14 @@ impl Said {
             check_words(labels, bad)?;
         }
         Ok(Self {
-            category: category.map(str::parse).transpose().map_err(|_| bad("category", &known(Category::ALL.iter().map(|c| c.key()))))?,
-            doc_type: doc_type.map(str::parse).transpose().map_err(|_| bad("doc_type", &known(DocType::ALL.iter().map(|t| t.key()))))?,
+            category: category
+                .map(str::parse::<Category>)
+                .transpose()
+                .map_err(|_| bad("category", &known(Category::ALL.iter().map(|c| c.key()))))?,
+            doc_type: doc_type
+                .map(str::parse::<DocType>)
+                .transpose()
+                .map_err(|_| bad("doc_type", &known(DocType::ALL.iter().map(|t| t.key()))))?,
             labels,
             shareable,
             expires_on: expires_on.map(|text| date(text, bad)).transpose()?,

@@ -438,11 +438,13 @@ pub async fn create(
     let said = Said::of_texts(|name| params.value(name), &attributes::bad_parameter)?;
     let shares = shares::wishes_of_text(params.value("shares"), &attributes::bad_parameter)?;
     let announced = announced(&headers, gateway.limits().body_max_bytes)?;
-    let (length, sha256) = (announced.length.map(u64::to_be_bytes).unwrap_or_default(), announced.sha256.unwrap_or_default());
-    let mut parts: Vec<&[u8]> =
-        vec![&b"POST /v1/documents"[..], label.name.as_str().as_bytes(), label.media_type.as_str().as_bytes(), &length, &sha256];
-    parts.extend(["shares"].into_iter().chain(attributes::NAMES).map(|name| params.value(name).unwrap_or_default().as_bytes()));
-    let idempotency = idempotency(&headers, &caller, &parts)?;
+    let idempotency = {
+        let (length, sha256) = (announced.length.map(u64::to_be_bytes).unwrap_or_default(), announced.sha256.unwrap_or_default());
+        let (name, media_type) = (label.name.as_str().as_bytes(), label.media_type.as_str().as_bytes());
+        let mut parts: Vec<&[u8]> = vec![&b"POST /v1/documents"[..], name, media_type, &length[..], &sha256[..]];
+        parts.extend(["shares"].into_iter().chain(attributes::NAMES).map(|name| params.value(name).unwrap_or_default().as_bytes()));
+        idempotency(&headers, &caller, &parts)?
+    };
     let vault = OpenVault::open(&gateway, gateway.metadata.view(), caller.vault).await?;
     let target = UploadTarget::NewDocument(DocumentId::new(gateway.clock.now_ms(), gateway.random()));
     let plan = Plan { target, label, length: announced.length, sha256: announced.sha256, idempotency: Some(idempotency), said, shares };
