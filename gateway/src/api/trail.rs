@@ -39,7 +39,7 @@ pub struct Details {
     /// The beginning of the document's name at that time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Whom it concerned: contacts of the owner of the history, the first [`WITH_MAX`] of them.
+    /// Whom it concerned: contacts of the owner of the history, the first twenty of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub with: Vec<String>,
 }
