@@ -39,6 +39,9 @@ pub struct Limits {
     pub loopback_exempt: bool,
     /// Bad tokens that one address may show in a minute before it is answered 429.
     pub bad_tokens_per_minute: u32,
+    /// Passwords that may be tried on one link in a minute, at each gateway, before the answer is 429: each costs a few
+    /// hundred milliseconds of one core, and a guesser gets nowhere.
+    pub link_passwords_per_minute: u32,
     /// HTTP/2 streams at once on a connection.
     pub streams_per_connection: u32,
     /// Ranges in one request: players ask for one, archivers for a few; thousands are an attack.
@@ -95,6 +98,7 @@ impl Default for Limits {
             connections_max: 4096,
             loopback_exempt: true,
             bad_tokens_per_minute: 10,
+            link_passwords_per_minute: 5,
             streams_per_connection: 64,
             ranges_max: 16,
             page_max: 200,

@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use kluis_raft::{
     client::MetadataError,
     outcome::{IdentityRefusal, Refusal},
+    policy::Denial,
     store::StoreError,
 };
 use serde::Serialize;
@@ -120,6 +121,36 @@ codes! {
     Unavailable = "unavailable", 503, "This gateway cannot serve at present", "Try again later, or on another gateway.";
     QuotaExceeded = "quota_exceeded", 507, "The vault is full", "Delete documents, or ask for more space.";
     ClusterFull = "cluster_full", 507, "The cluster is full", "Tell the operators.";
+    ShareRevoked = "share_revoked", 410, "The share is over", "Its time ran out, or its owner stopped it. Ask its owner.";
+    LinkExpired = "expired", 410, "The link is over", "Its time ran out, it was opened as often as it may, or its owner stopped it. Ask for a new one.";
+    WrongPassword = "wrong_password", 403, "The link's password is missing or wrong", "Ask whoever sent the link.";
+    OpenFirst = "open_first", 403, "The link is to be opened first", "Send POST to .../open, and its answer's `opened` in Vault-Opened.";
+    Role = "role", 403, "This role does not allow it", "Ask somebody with the role that this needs.";
+    NotOwner = "not_owner", 403, "Only the owner of the document does this", "Copy it first, if its owner lets you: a copy is your own.";
+    OwnDocument = "own_document", 409, "This is for documents of others", "It is your own document.";
+    AcceptFirst = "accept_first", 403, "The share is to be accepted first", "Send POST to .../accept.";
+    NotOpen = "not_open", 403, "The share is not open yet", "Send POST to .../request-access.";
+    OpenAlready = "open_already", 409, "The share is open already", "There is nothing to ask for.";
+    CopyNotAllowed = "copy_not_allowed", 403, "The owner does not let this be copied", "Read it where it is.";
+    PendingScan = "pending_scan", 409, "The document was not scanned for malware yet", "Try again later.";
+    Quarantined = "quarantined", 409, "Malware was found in the document", "Nobody can read it. Put it into the trash.";
+    Trashed = "trashed", 409, "The document is in the trash", "Restore it first.";
+    NotTrashed = "not_trashed", 409, "The document is not in the trash", "There is nothing to restore.";
+    Deceased = "deceased", 409, "A death was confirmed", "Only the living do this.";
+    NotShareable = "not_shareable", 409, "The document is not shareable", "Its owner said so; change `shareable` first.";
+    NotAContact = "not_a_contact", 409, "Documents are shared with contacts only", "Invite the person first.";
+    OwnVault = "own_vault", 409, "A document is not shared with its own vault", "Name a contact.";
+    AlreadyShared = "already_shared", 409, "The document is shared with this contact already", "Change that share, or stop it first.";
+    TooManyShares = "too_many_shares", 409, "There are as many shares as there may be", "Stop some that are not needed.";
+    TooManyLinks = "too_many_links", 409, "There are as many links as there may be", "Stop some that are not needed.";
+    VersionChanged = "version_changed", 409, "Another version is shown by now", "Read it again and repeat the request.";
+    VersionUnknown = "version_unknown", 422, "The document has no such version", "Take a number from its versions.";
+    BadTime = "bad_time", 422, "A time is past, or too far away", "The detail says which.";
+    AlreadyRequested = "already_requested", 409, "Access was asked for already", "Wait for the time that the share names.";
+    NothingRequested = "nothing_requested", 409, "Nobody asks for access at present", "Once a share is open, revoking it is what helps.";
+    NotADraft = "not_a_draft", 409, "The share was given already", "There is nothing left to give.";
+    AlreadyConfirmed = "already_confirmed", 409, "This death was confirmed already", "There is nothing to do.";
+    NotConfirmed = "not_confirmed", 409, "No death was confirmed", "There is nothing to reverse.";
 }
 
 impl Code {
@@ -201,6 +232,15 @@ impl Problem {
     pub fn internal(why: impl std::fmt::Display) -> Self {
         tracing::error!(code = Code::Internal.as_str(), %why, "request failed");
         Self::plain(Code::Internal)
+    }
+
+    /// A no of the policy; `gone` is the code of what is over.
+    pub fn denied(denial: Denial, gone: Code) -> Self {
+        match denial {
+            Denial::NotFound => Self::plain(Code::NotFound),
+            Denial::Gone => Self::plain(gone),
+            Denial::Forbidden(reason) => Self::new(by_name(reason.code()), denial.to_string()),
+        }
     }
 
     /// With a header field more.

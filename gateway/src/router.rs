@@ -22,7 +22,10 @@ use tracing::Instrument;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    api::{Gateway, auth, caller::Trace, content, documents, health, history, log, me, openapi, services, sessions, uploads},
+    api::{
+        Gateway, auth, caller::Trace, content, deaths, documents, health, history, incoming, links, log, manage, me, open_links, openapi,
+        services, sessions, shares, uploads,
+    },
     problem::{Code, Problem},
 };
 
@@ -38,7 +41,7 @@ fn table() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(sessions::end))
         .routes(routes!(me::read))
         .routes(routes!(documents::list, documents::create))
-        .routes(routes!(documents::read, documents::delete))
+        .routes(routes!(documents::read, documents::delete, manage::change))
         .routes(routes!(documents::versions))
         .routes(routes!(content::read, content::write))
         .routes(routes!(uploads::abilities, uploads::create))
@@ -60,6 +63,28 @@ fn table() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(log::key))
         .routes(routes!(log::proof_file))
         .routes(routes!(log::tile))
+        .routes(routes!(manage::trash))
+        .routes(routes!(manage::restore))
+        .routes(routes!(manage::restore_version))
+        .routes(routes!(manage::categories))
+        .routes(routes!(shares::list, shares::create))
+        .routes(routes!(shares::read, shares::change, shares::revoke))
+        .routes(routes!(shares::batch_revoke))
+        .routes(routes!(shares::veto))
+        .routes(routes!(incoming::list))
+        .routes(routes!(incoming::read))
+        .routes(routes!(incoming::accept))
+        .routes(routes!(incoming::refuse))
+        .routes(routes!(incoming::request_access))
+        .routes(routes!(incoming::copy))
+        .routes(routes!(incoming::content))
+        .routes(routes!(links::list, links::create))
+        .routes(routes!(links::delete))
+        .routes(routes!(open_links::info))
+        .routes(routes!(open_links::open))
+        .routes(routes!(open_links::content))
+        .routes(routes!(deaths::create))
+        .routes(routes!(deaths::reverse))
 }
 
 /// The whole service.

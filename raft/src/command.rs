@@ -232,9 +232,19 @@ pub enum Command {
 
     // --- families with a file of their own
     /// A document that exists is changed.
-    Document(Box<DocumentCommand>),
+    Document {
+        /// What is done.
+        act: Box<DocumentCommand>,
+        /// For the log.
+        trail: Box<Trail>,
+    },
     /// Shares, links, and the death flag.
-    Sharing(Box<SharingCommand>),
+    Sharing {
+        /// What is done.
+        act: Box<SharingCommand>,
+        /// For the log of the vault that the document lies in, whoever acts.
+        trail: Box<Trail>,
+    },
     /// Sessions after their beginning, and services.
     Identity(Box<IdentityCommand>),
     // --- log

@@ -14,7 +14,7 @@ use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
 /// What is published: leaving one out of the document, or taking one away, breaks clients.
-const PUBLISHED: [(&str, &[&str]); 29] = [
+const PUBLISHED: [(&str, &[&str]); 51] = [
     ("/livez", &["get"]),
     ("/metrics", &["get"]),
     ("/readyz", &["get"]),
@@ -25,12 +25,34 @@ const PUBLISHED: [(&str, &[&str]); 29] = [
     ("/v1/auth/eid/start", &["post"]),
     ("/v1/auth/{provider}/jwks", &["get"]),
     ("/v1/auth/{provider}/start", &["get", "post"]),
+    ("/v1/categories", &["get"]),
+    ("/v1/deaths", &["post"]),
+    ("/v1/deaths/{id}/reverse", &["post"]),
     ("/v1/documents", &["get", "post"]),
-    ("/v1/documents/{id}", &["delete", "get"]),
+    ("/v1/documents/{id}", &["delete", "get", "patch"]),
     ("/v1/documents/{id}/content", &["get", "head", "put"]),
     ("/v1/documents/{id}/history", &["get"]),
     ("/v1/documents/{id}/proofs", &["get"]),
+    ("/v1/documents/{id}/restore", &["post"]),
+    ("/v1/documents/{id}/shares", &["get", "post"]),
+    ("/v1/documents/{id}/shares/batch-revoke", &["post"]),
+    ("/v1/documents/{id}/shares/{sid}", &["delete", "get", "patch"]),
+    ("/v1/documents/{id}/shares/{sid}/veto", &["post"]),
+    ("/v1/documents/{id}/trash", &["post"]),
     ("/v1/documents/{id}/versions", &["get"]),
+    ("/v1/documents/{id}/versions/{n}/restore", &["post"]),
+    ("/v1/incoming", &["get"]),
+    ("/v1/incoming/{id}", &["get"]),
+    ("/v1/incoming/{id}/accept", &["post"]),
+    ("/v1/incoming/{id}/content", &["get", "head"]),
+    ("/v1/incoming/{id}/copy", &["post"]),
+    ("/v1/incoming/{id}/refuse", &["post"]),
+    ("/v1/incoming/{id}/request-access", &["post"]),
+    ("/v1/l/{token}", &["get"]),
+    ("/v1/l/{token}/content", &["get", "head"]),
+    ("/v1/l/{token}/open", &["post"]),
+    ("/v1/links", &["get", "post"]),
+    ("/v1/links/{id}", &["delete"]),
     ("/v1/log/checkpoint", &["get"]),
     ("/v1/log/key", &["get"]),
     ("/v1/log/proof", &["get"]),
@@ -120,7 +142,8 @@ fn complete(document: &Value) {
                 assert_eq!(schema, "#/components/schemas/ProblemBody", "{at}: schema of errors");
             }
             let signs_in = path.starts_with("/v1/auth") && (method == "get" || path == "/v1/auth/eid/callback");
-            let is_open = !path.starts_with("/v1/") || signs_in || path.starts_with("/v1/log/") || method == "options";
+            let public = path.starts_with("/v1/log/") || path.starts_with("/v1/l/");
+            let is_open = !path.starts_with("/v1/") || signs_in || public || method == "options";
             assert_eq!(operation["security"].is_array(), !is_open, "{at}: says whether it needs a token");
         }
     }
@@ -146,6 +169,9 @@ async fn agree(client: &Client, gateway: &str, path: &str, methods: &BTreeSet<St
     let url = format!(
         "{gateway}{}",
         path.replace("{id}", "01ARZ3NDEKTSV4RRFFQ69G5FAV")
+            .replace("{sid}", "01ARZ3NDEKTSV4RRFFQ69G5FAV")
+            .replace("{n}", "1")
+            .replace("{token}", "none")
             .replace("{provider}", "itsme")
             .replace("{check}", "quorum_read")
             .replace("{level}", "0")

@@ -19,7 +19,7 @@ pub enum Need {
 }
 
 use Need::{Nothing, Person, Scope as Scoped};
-use Scope::{DocumentsRead, DocumentsWrite};
+use Scope::{DeathsReport, DocumentsRead, DocumentsWrite, SharesRead, SharesWrite};
 
 /// Every operation: method, path, need.
 pub const ROUTES: &[(&str, &str, Need)] = &[
@@ -41,7 +41,7 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/v1/documents", Scoped(DocumentsRead)),
     ("POST", "/v1/documents", Scoped(DocumentsWrite)),
     ("GET", "/v1/documents/{id}", Scoped(DocumentsRead)),
-    ("DELETE", "/v1/documents/{id}", Scoped(DocumentsWrite)),
+    ("DELETE", "/v1/documents/{id}", Person),
     ("GET", "/v1/documents/{id}/versions", Scoped(DocumentsRead)),
     ("GET", "/v1/documents/{id}/content", Scoped(DocumentsRead)),
     ("HEAD", "/v1/documents/{id}/content", Scoped(DocumentsRead)),
@@ -59,6 +59,36 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/v1/log/key", Nothing),
     ("GET", "/v1/log/proof", Nothing),
     ("GET", "/v1/log/tile/{level}/{*index}", Nothing),
+    ("PATCH", "/v1/documents/{id}", Scoped(DocumentsWrite)),
+    ("POST", "/v1/documents/{id}/trash", Scoped(DocumentsWrite)),
+    ("POST", "/v1/documents/{id}/restore", Scoped(DocumentsWrite)),
+    ("POST", "/v1/documents/{id}/versions/{n}/restore", Scoped(DocumentsWrite)),
+    ("GET", "/v1/categories", Scoped(DocumentsRead)),
+    ("GET", "/v1/documents/{id}/shares", Scoped(SharesRead)),
+    ("POST", "/v1/documents/{id}/shares", Scoped(SharesWrite)),
+    ("GET", "/v1/documents/{id}/shares/{sid}", Scoped(SharesRead)),
+    ("PATCH", "/v1/documents/{id}/shares/{sid}", Scoped(SharesWrite)),
+    ("DELETE", "/v1/documents/{id}/shares/{sid}", Scoped(SharesWrite)),
+    ("POST", "/v1/documents/{id}/shares/batch-revoke", Scoped(SharesWrite)),
+    ("POST", "/v1/documents/{id}/shares/{sid}/veto", Scoped(SharesWrite)),
+    ("GET", "/v1/incoming", Scoped(SharesRead)),
+    ("GET", "/v1/incoming/{id}", Scoped(SharesRead)),
+    ("POST", "/v1/incoming/{id}/accept", Scoped(SharesWrite)),
+    ("POST", "/v1/incoming/{id}/refuse", Scoped(SharesWrite)),
+    ("POST", "/v1/incoming/{id}/request-access", Scoped(SharesWrite)),
+    // The policy asks for documents:write as well.
+    ("POST", "/v1/incoming/{id}/copy", Scoped(SharesRead)),
+    ("GET", "/v1/incoming/{id}/content", Scoped(SharesRead)),
+    ("HEAD", "/v1/incoming/{id}/content", Scoped(SharesRead)),
+    ("GET", "/v1/links", Scoped(SharesRead)),
+    ("POST", "/v1/links", Scoped(SharesWrite)),
+    ("DELETE", "/v1/links/{id}", Scoped(SharesWrite)),
+    ("GET", "/v1/l/{token}", Nothing),
+    ("POST", "/v1/l/{token}/open", Nothing),
+    ("GET", "/v1/l/{token}/content", Nothing),
+    ("HEAD", "/v1/l/{token}/content", Nothing),
+    ("POST", "/v1/deaths", Scoped(DeathsReport)),
+    ("POST", "/v1/deaths/{id}/reverse", Scoped(DeathsReport)),
     ("GET", "/livez", Nothing),
     ("GET", "/readyz", Nothing),
     ("GET", "/readyz/{check}", Nothing),

@@ -14,22 +14,26 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use kluis_raft::{
-    model::{Document, UploadTarget, Version},
+    model::{Document, Event, EventKind, UploadTarget, Version},
+    policy::Action,
     view,
 };
 
 use super::{
     Caller, Gateway,
+    attributes::Said,
     deliver::{self, Source},
     documents::{DocumentView, REPR_DIGEST, announced, answer, etag, field, find, header_value, is_unchanged, not_modified, require_match},
     ingest::{self, Plan},
     name::{Label, MediaType},
     params::Params,
+    rights::{self, Right},
     trail,
 };
 use crate::{
     problem::{Code, Problem, ProblemBody},
     range::{ByteRange, RangeError, Selection, if_range_matches, select},
+    seal::ChunkSealer,
     upload::sha256_field_value,
 };
 
@@ -62,18 +66,44 @@ pub async fn read(
     let params = Params::parse(query.as_deref(), &["version"])?;
     let (vault, document) = find(&gateway, &caller, &document).await?;
     let (version, tag) = chosen(&gateway, &document, params.number("version", 1..=u64::from(u32::MAX))?)?;
-    if let Some(tags) = field(&headers, &header::IF_MATCH)? {
+    rights::own(&caller, &document, &version.scan, Action::Read)?;
+    let label = vault.open_label(document.id, &document.name)?;
+    let details = trail::Details::new(caller.address, Some(&label));
+    let event = trail::reading(&gateway, EventKind::ReadByOwner, caller.actor(), &vault, document.id, &details)?;
+    let sealer = vault.sealer(version.blob, &version.wrapped_key)?;
+    let right = Right::Owner { caller, document: document.id };
+    send(&gateway, &method, &headers, Content { version, tag, label, sealer, right, event }).await
+}
+
+/// Content that somebody may read.
+pub(super) struct Content {
+    /// Which bytes.
+    pub(super) version: Version,
+    /// Their strong ETag.
+    pub(super) tag: String,
+    /// Name and media type.
+    pub(super) label: Label,
+    /// What opens them.
+    pub(super) sealer: Arc<ChunkSealer>,
+    /// By what right.
+    pub(super) right: Right,
+    /// What the owner's history says when bytes leave.
+    pub(super) event: Event,
+}
+
+/// The answer to a GET or HEAD of content: conditions, ranges, header fields, bytes.
+pub(super) async fn send(gateway: &Arc<Gateway>, method: &Method, headers: &HeaderMap, content: Content) -> Result<Response, Problem> {
+    let Content { version, tag, label, sealer, right, event } = content;
+    if let Some(tags) = field(headers, &header::IF_MATCH)? {
         let tags = crate::range::Etags::parse(tags).map_err(|e| Problem::new(Code::BadHeader, format!("if-match: {e}")))?;
         if !tags.matches_strongly(&tag) {
             return Err(Problem::plain(Code::PreconditionFailed));
         }
     }
-    if is_unchanged(&headers, &tag)? {
+    if is_unchanged(headers, &tag)? {
         return not_modified(&tag);
     }
-    let label = vault.open_label(document.id, &document.name)?;
-    let range =
-        field(&headers, &header::RANGE)?.filter(|_| matches!(field(&headers, &header::IF_RANGE), Ok(r) if if_range_matches(r, &tag)));
+    let range = field(headers, &header::RANGE)?.filter(|_| matches!(field(headers, &header::IF_RANGE), Ok(r) if if_range_matches(r, &tag)));
     let size = version.size;
     let selection = select(range, size, gateway.limits().ranges_max).map_err(|e| range_problem(e, size))?;
     let (parts, is_partial) = match selection {
@@ -86,15 +116,14 @@ pub async fn read(
     let blob = view::blob(&*read, version.blob)?.ok_or_else(|| Problem::internal(format!("blob {} is missing", version.blob)))?;
     let media_type = label.media_type.as_str();
     let boundary = format!("kluis-{:032x}", gateway.random());
-    let (len, is_multipart, body) = if method == Method::HEAD {
+    let (len, is_multipart, body) = if *method == Method::HEAD {
         let (len, is_multipart) = deliver::measure(&blob, &parts, media_type, &boundary);
         (len, is_multipart, Body::empty())
     } else {
-        let sealer = vault.sealer(version.blob, &version.wrapped_key)?;
-        let source = Source { gateway: Arc::clone(&gateway), caller: caller.clone(), document: document.id, blob, sealer };
+        let source = Source { gateway: Arc::clone(gateway), right, blob, sealer };
         let delivery = deliver::deliver(source, &parts, media_type, boundary.clone()).await?;
         // Once a request, and before a byte of it leaves: no read goes unrecorded.
-        trail::record_read(&gateway, &caller, &vault, document.id, &label).await?;
+        gateway.recorder.record(event).await?;
         (delivery.len, delivery.boundary.is_some(), delivery.body)
     };
 
@@ -180,6 +209,8 @@ pub async fn write(
         length: announced.length,
         sha256: announced.sha256,
         idempotency: None,
+        said: Said::default(),
+        shares: Vec::new(),
     };
     let document = ingest::receive(&gateway, &caller, &vault, plan, body).await?;
     answer(&vault, &document, StatusCode::OK)

@@ -3,8 +3,8 @@
 //! Owns: the plan of a body (whole, one range, several as multipart) and its stream. Not: which ranges
 //! ([`crate::range`]).
 //! Holds: (1) at most `download_window_chunks + 1` chunks are in memory, however slow the reader; (2) no byte
-//! leaves that did not open under its own index; (3) before each chunk leaves, session and document are
-//! looked up again, so that an ended session stops a running download at its next chunk; (4) the first
+//! leaves that did not open under its own index; (3) before each chunk leaves, the right to it is
+//! looked up again, so that an ended session, share or link stops a running download at its next chunk; (4) the first
 //! chunk is had before the answer begins, so that what cannot be read is a clear 503 and no broken body.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,15 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use kluis_raft::{
-    client::MetadataError,
-    model::{Blob, DocumentId},
-    view,
-};
+use kluis_raft::{client::MetadataError, model::Blob};
 use tokio::time::Instant;
 
 use crate::{
-    api::{Caller, Gateway},
+    api::{Gateway, rights::Right},
     problem::{Code, Problem},
     range::ByteRange,
     seal::{ChunkSealer, sealed_len},
@@ -32,10 +28,8 @@ use crate::{
 pub struct Source {
     /// The gateway.
     pub gateway: Arc<Gateway>,
-    /// Who reads: an ended session or service stops it.
-    pub caller: Caller,
-    /// The document: its deletion stops it.
-    pub document: DocumentId,
+    /// By what right: its end stops a running download.
+    pub right: Right,
     /// The bytes.
     pub blob: Blob,
     /// What opens them.
@@ -196,7 +190,7 @@ async fn fetch(source: &Source, position: u32) -> Result<Bytes, Problem> {
 /// Tries of the look-up while a leader is being elected; each waits for the deadline of the metadata client.
 const TRIES: u32 = 5;
 
-/// Looks up session and document again, unless that was done a moment ago.
+/// Looks the right up again, unless that was done a moment ago.
 async fn still_allowed(source: &Source, checked: &Mutex<Option<Instant>>) -> Result<(), Problem> {
     let gateway = &source.gateway;
     let last = *checked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -213,8 +207,7 @@ async fn still_allowed(source: &Source, checked: &Mutex<Option<Instant>>) -> Res
         tries += 1;
     }
     let read = gateway.metadata.view();
-    source.caller.again(&*read, gateway.clock.now_ms())?;
-    view::document(&*read, source.caller.vault, source.document)?.ok_or_else(|| Problem::plain(Code::NotFound))?;
+    source.right.holds(&*read, super::rights::now(gateway, &*read)?)?;
     *checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     Ok(())
 }

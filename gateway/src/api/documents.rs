@@ -16,7 +16,9 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kluis_raft::{
     command::Command,
-    model::{Document, DocumentId, UploadTarget, Version},
+    model::{Document, DocumentId, UploadTarget, VaultId, Version},
+    policy::Action,
+    store::Read,
     view,
 };
 use serde::Serialize;
@@ -24,10 +26,11 @@ use utoipa::ToSchema;
 
 use super::{
     Caller, Gateway,
+    attributes::{self, CopiedFrom, Filter, Said, ScanView},
     ingest::{self, Idempotency, Plan},
     name::{DocumentName, Label, MediaType},
     params::Params,
-    trail,
+    rights, shares, trail,
     vault::OpenVault,
 };
 use crate::{
@@ -65,6 +68,33 @@ pub struct DocumentView {
     pub updated_at: String,
     /// What to send in If-Match.
     pub etag: String,
+    /// Where it is filed: a key of `GET /v1/categories`.
+    #[schema(value_type = String)]
+    pub category: &'static str,
+    /// What it is: a key of `GET /v1/categories`.
+    #[schema(value_type = String)]
+    pub doc_type: &'static str,
+    /// The owner's own words on it.
+    pub labels: Vec<String>,
+    /// Whether it may be shared at all.
+    pub shareable: bool,
+    /// When what it says runs out, YYYY-MM-DD.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_on: Option<String>,
+    /// How it came here: `upload`, `copy`, `inherited` or `office`.
+    #[schema(value_type = String)]
+    pub origin: &'static str,
+    /// What it is a copy of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copied_from: Option<CopiedFrom>,
+    /// `pending_scan`, `available`, `trashed` or `quarantined`.
+    #[schema(value_type = String)]
+    pub state: &'static str,
+    /// When it is erased by itself, in the trash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub erased_at: Option<String>,
+    /// What is known of malware in the newest version.
+    pub scan: ScanView,
 }
 
 /// A page of documents, newest first.
@@ -126,6 +156,16 @@ pub fn shown(vault: &OpenVault, document: &Document) -> Result<DocumentView, Pro
         created_at: rfc3339(document.created_ms),
         updated_at: rfc3339(document.updated_ms),
         etag: etag(document),
+        category: document.attributes.category.key(),
+        doc_type: document.attributes.doc_type.key(),
+        labels: document.attributes.labels.iter().map(|word| vault.open_word(word)).collect::<Result<_, _>>()?,
+        shareable: document.attributes.shareable,
+        expires_on: document.attributes.expires_on.map(|date| date.to_string()),
+        origin: document.origin.key(),
+        copied_from: CopiedFrom::of(&document.origin),
+        state: document.state.key(),
+        erased_at: attributes::erased_at(document.state),
+        scan: ScanView::of(&document.current.scan),
     })
 }
 
@@ -268,12 +308,19 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
     out
 }
 
+/// Documents that one request looks at: a page of what is rare may be short, and still have a next one.
+const LOOKED_AT_MAX: usize = 2_000;
+
 /// The documents of the vault, newest first.
 #[utoipa::path(
     get, path = "/v1/documents", tag = "documents", security(("bearer" = [])),
     params(
         ("limit" = Option<u64>, Query, description = "Entries of a page, 1 to 200; 50 if absent."),
         ("cursor" = Option<String>, Query, description = "From `next` or the Link header of the page before."),
+        ("state" = Option<String>, Query, description = "`trashed`, `available`, `pending_scan` or `quarantined`; all but `trashed` if absent."),
+        ("category" = Option<String>, Query, description = "A key of GET /v1/categories."),
+        ("doc_type" = Option<String>, Query, description = "A key of GET /v1/categories."),
+        ("label" = Option<String>, Query, description = "One of the owner's own words."),
     ),
     responses(
         (status = 200, body = DocumentPage, headers(("Link" = String, description = "rel=next, while there is more."))),
@@ -281,21 +328,52 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
     )
 )]
 pub async fn list(State(gateway): State<Arc<Gateway>>, caller: Caller, RawQuery(query): RawQuery) -> Result<Response, Problem> {
-    let params = Params::parse(query.as_deref(), &["limit", "cursor"])?;
+    let params = Params::parse(query.as_deref(), &[&["limit", "cursor"][..], &Filter::NAMES].concat())?;
     let limit = page_limit(&gateway, &params)?;
     let read = gateway.metadata.view();
     let vault = OpenVault::open(&gateway, Arc::clone(&read), caller.vault).await?;
     let before = params.value("cursor").map(|c| vault.open_cursor(c)).transpose()?.map(DocumentId);
-    // One more than is shown tells whether there is a next page.
-    let mut found = view::documents(&*read, vault.id(), before, limit + 1)?;
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = match found.last() {
-        Some(last) if more => Some(vault.seal_cursor(last.id.0)?),
-        _ => None,
-    };
+    let filter = Filter::read(&params, &vault)?;
+    let (found, next) = matching(&*read, vault.id(), before, limit, &filter)?;
+    let next = next.map(|last| vault.seal_cursor(last.0)).transpose()?;
     let documents = found.iter().map(|d| shown(&vault, d)).collect::<Result<Vec<_>, _>>()?;
-    paged("/v1/documents", limit, next, |next| DocumentPage { documents, next })
+    let path = if filter.query.is_empty() { "/v1/documents".to_owned() } else { format!("/v1/documents?{}", filter.query) };
+    paged(&path, limit, next, |next| DocumentPage { documents, next })
+}
+
+/// Up to `limit` documents that a filter shows, and after which one the next page goes on.
+fn matching(
+    read: &dyn Read,
+    vault: VaultId,
+    mut before: Option<DocumentId>,
+    limit: usize,
+    filter: &Filter,
+) -> Result<(Vec<Document>, Option<DocumentId>), Problem> {
+    let mut found: Vec<Document> = Vec::new();
+    let mut looked_at = 0;
+    loop {
+        // One more than is shown tells whether there is a next page.
+        let batch = view::documents(read, vault, before, limit + 1)?;
+        let is_last = batch.len() <= limit;
+        looked_at += batch.len();
+        for document in batch {
+            before = Some(document.id);
+            if !filter.shows(&document) {
+                continue;
+            }
+            if found.len() == limit {
+                let next = found.last().map(|last| last.id);
+                return Ok((found, next));
+            }
+            found.push(document);
+        }
+        if is_last {
+            return Ok((found, None));
+        }
+        if looked_at >= LOOKED_AT_MAX {
+            return Ok((found, before));
+        }
+    }
 }
 
 /// Entries of a page.
@@ -313,7 +391,8 @@ pub(super) fn paged<T: Serialize>(
     next: Option<String>,
     page: impl FnOnce(Option<String>) -> T,
 ) -> Result<Response, Problem> {
-    let link = next.as_ref().map(|cursor| format!("<{path}?limit={limit}&cursor={cursor}>; rel=\"next\""));
+    let sep = if path.contains('?') { '&' } else { '?' };
+    let link = next.as_ref().map(|cursor| format!("<{path}{sep}limit={limit}&cursor={cursor}>; rel=\"next\""));
     let mut response = Json(page(next)).into_response();
     if let Some(link) = link {
         response.headers_mut().insert(header::LINK, header_value(&link)?);
@@ -326,6 +405,12 @@ pub(super) fn paged<T: Serialize>(
     post, path = "/v1/documents", tag = "documents", security(("bearer" = [])),
     params(
         ("name" = String, Query, description = "The document's name."),
+        ("category" = Option<String>, Query, description = "A key of GET /v1/categories; `other` if absent."),
+        ("doc_type" = Option<String>, Query, description = "A key of GET /v1/categories; `other` if absent."),
+        ("labels" = Option<String>, Query, description = "The owner's own words on it, at most 20, with commas between them."),
+        ("shareable" = Option<bool>, Query, description = "Whether it may be shared at all; true if absent."),
+        ("expires_on" = Option<String>, Query, description = "When what it says runs out, YYYY-MM-DD."),
+        ("shares" = Option<String>, Query, description = "Whom it is shared with as soon as it is there, as the JSON array `shares` of POST /v1/documents/{id}/shares: with all of them, or it is not stored."),
         ("Idempotency-Key" = String, Header, description = "A fresh random text for each new request, the same for each retry."),
         ("Repr-Digest" = Option<String>, Header, description = "sha-256=:BASE64:, checked before the document becomes visible."),
     ),
@@ -346,25 +431,23 @@ pub async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let params = Params::parse(query.as_deref(), &["name"])?;
+    let params = Params::parse(query.as_deref(), &[&["name", "shares"][..], &attributes::NAMES].concat())?;
     let name = params.value("name").ok_or_else(|| Problem::new(Code::BadName, "the parameter name is missing"))?;
     let name = DocumentName::new(name).map_err(|e| Problem::new(Code::BadName, e.to_string()))?;
     let label = Label { name, media_type: media_type(&headers)? };
+    let said = Said::of_texts(|name| params.value(name), &attributes::bad_parameter)?;
+    let shares = shares::wishes_of_text(params.value("shares"), &attributes::bad_parameter)?;
     let announced = announced(&headers, gateway.limits().body_max_bytes)?;
-    let idempotency = idempotency(
-        &headers,
-        &caller,
-        &[
-            b"POST /v1/documents",
-            label.name.as_str().as_bytes(),
-            label.media_type.as_str().as_bytes(),
-            &announced.length.map(u64::to_be_bytes).unwrap_or_default(),
-            &announced.sha256.unwrap_or_default(),
-        ],
-    )?;
+    let idempotency = {
+        let (length, sha256) = (announced.length.map(u64::to_be_bytes).unwrap_or_default(), announced.sha256.unwrap_or_default());
+        let (name, media_type) = (label.name.as_str().as_bytes(), label.media_type.as_str().as_bytes());
+        let mut parts: Vec<&[u8]> = vec![&b"POST /v1/documents"[..], name, media_type, &length[..], &sha256[..]];
+        parts.extend(["shares"].into_iter().chain(attributes::NAMES).map(|name| params.value(name).unwrap_or_default().as_bytes()));
+        idempotency(&headers, &caller, &parts)?
+    };
     let vault = OpenVault::open(&gateway, gateway.metadata.view(), caller.vault).await?;
     let target = UploadTarget::NewDocument(DocumentId::new(gateway.clock.now_ms(), gateway.random()));
-    let plan = Plan { target, label, length: announced.length, sha256: announced.sha256, idempotency: Some(idempotency) };
+    let plan = Plan { target, label, length: announced.length, sha256: announced.sha256, idempotency: Some(idempotency), said, shares };
     let document = ingest::receive(&gateway, &caller, &vault, plan, body).await?;
     answer(&vault, &document, StatusCode::CREATED)
 }
@@ -410,7 +493,7 @@ pub fn not_modified(etag: &str) -> Result<Response, Problem> {
     Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, header_value(etag)?)]).into_response())
 }
 
-/// Deletes a document with all its versions.
+/// Erases a document with all its versions, for ever; to put it into the trash, POST to .../trash.
 #[utoipa::path(
     delete, path = "/v1/documents/{id}", tag = "documents", security(("bearer" = [])),
     params(
@@ -429,6 +512,7 @@ pub async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let (vault, document) = find(&gateway, &caller, &document).await?;
+    rights::own(&caller, &document, &document.current.scan, Action::Erase)?;
     require_match(&headers, &etag(&document))?;
     let label = vault.open_label(document.id, &document.name)?;
     let trail = Box::new(trail::of_caller(&gateway, &caller, &vault, Some(&label))?);

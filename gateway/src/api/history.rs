@@ -50,6 +50,9 @@ pub struct EventView {
     /// The beginning of the document's name at that time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Whom it concerned, of the caller's contacts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<String>,
     /// Whether a signed checkpoint covers it, so that it can be proved.
     pub proven: bool,
 }
@@ -139,6 +142,7 @@ fn shown(caller: &Caller, vault: &OpenVault, entry: &HistoryEntry, proven: u64) 
         from: details.from.map(|address| address.to_string()),
         document: entry.event.document.map(|document| document.to_string()),
         name: details.name,
+        with: details.with,
         proven: entry.index < proven,
     })
 }

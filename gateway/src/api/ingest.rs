@@ -18,7 +18,7 @@ use kluis_chunkstore::{
 };
 use kluis_raft::{
     command::{BeginUpload, Command, CommitUpload},
-    model::{Attributes, BlobLayout, Document, IdempotencyState, Scan, Trail, Upload, UploadId, UploadTarget, VaultId},
+    model::{BlobLayout, Document, IdempotencyState, Scan, Trail, Upload, UploadId, UploadTarget, VaultId},
     outcome::{Outcome, Refusal},
     view,
 };
@@ -28,8 +28,10 @@ use zeroize::Zeroizing;
 use crate::{
     api::{
         Caller, Gateway,
+        attributes::Said,
         name::Label,
         scanning::{self, Stored},
+        shares::{self, Wish},
         trail,
         vault::OpenVault,
     },
@@ -56,6 +58,10 @@ pub struct Plan {
     pub sha256: Option<[u8; 32]>,
     /// For POST.
     pub idempotency: Option<Idempotency>,
+    /// What the owner says of a new document.
+    pub said: Said,
+    /// Whom it shall be shared with when it is there.
+    pub shares: Vec<Wish>,
 }
 
 /// The document that a target speaks of.
@@ -261,6 +267,7 @@ pub async fn receive(gateway: &Arc<Gateway>, caller: &Caller, vault: &OpenVault,
     let blob = BlobId(gateway.random());
     let (key, wrapped_key) = vault.new_document_key(gateway, blob)?;
     let sealer = Arc::new(ChunkSealer::new(&key, blob)?);
+    let new = shares::Subject { key: &key, blob, label: &plan.label, version: 1, revision: 1 };
     let begin = BeginUpload {
         upload: UploadId::new(gateway.clock.now_ms(), gateway.random()),
         vault: vault.id(),
@@ -277,8 +284,8 @@ pub async fn receive(gateway: &Arc<Gateway>, caller: &Caller, vault: &OpenVault,
         lifetime_ms: limits.request_lease_ms,
         idempotency: plan.idempotency,
         resumable: false,
-        attributes: Attributes::default(),
-        shares: Vec::new(),
+        attributes: plan.said.attributes(vault)?,
+        shares: shares::new_shares(gateway, vault, &plan.shares, &new).await?,
     };
     // Armed before the question: a command whose answer is lost may have been applied all the same.
     let mut abort = AbortOnDrop { gateway: Arc::clone(gateway), upload: begin.upload, vault: vault.id(), armed: true };

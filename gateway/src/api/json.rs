@@ -27,10 +27,30 @@ const TOO_DEEP: &str = "nested deeper than allowed";
 /// # Errors
 /// 415 for another media type, 413 when it is too long, 400 as [`read`].
 pub async fn body<T: DeserializeOwned>(gateway: &Gateway, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    of_type(gateway, headers, body, &["application/json"]).await
+}
+
+/// A JSON merge patch (RFC 7396), as [`body`]: a member that is not there stays, one that is null goes ([`given`]).
+///
+/// # Errors
+/// As [`body`].
+pub async fn patch<T: DeserializeOwned>(gateway: &Gateway, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    of_type(gateway, headers, body, &["application/merge-patch+json", "application/json"]).await
+}
+
+/// Reads a member of a merge patch: `None` is not there, `Some(None)` is null.
+///
+/// # Errors
+/// What the deserializer says.
+pub fn given<'de, T: serde::Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    <Option<T> as serde::Deserialize>::deserialize(deserializer).map(Some)
+}
+
+async fn of_type<T: DeserializeOwned>(gateway: &Gateway, headers: &HeaderMap, body: Body, types: &[&str]) -> Result<T, Problem> {
     let limits = gateway.limits();
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|text| text.split(';').next());
-    if !media_type.is_some_and(|text| text.trim().eq_ignore_ascii_case("application/json")) {
-        return Err(Problem::new(Code::MediaTypeRefused, "send an application/json body"));
+    if !media_type.is_some_and(|text| types.iter().any(|known| text.trim().eq_ignore_ascii_case(known))) {
+        return Err(Problem::new(Code::MediaTypeRefused, format!("send a body of type {}", types.join(" or "))));
     }
     let body = http_body_util::Limited::new(body, limits.json_max_bytes).collect().await.map_err(|error| {
         if error.is::<http_body_util::LengthLimitError>() {

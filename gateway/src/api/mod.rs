@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`state`] (what a request sees), [`caller`] (who asks), [`access`] (what each route asks of them),
 //! [`documents`] and [`content`] (the heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`scanning`] (what may
-//! stay), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`services`], [`me`],
+//! stay), [`uploads`] and [`resume`] (tus), [`attributes`] and [`manage`] (a document afterwards), [`rights`] (by what
+//! right), [`shares`] and [`incoming`] (both sides of a share), [`links`] and [`open_links`], [`deaths`], [`auth`], [`sessions`], [`services`], [`me`],
 //! [`history`] (what happened, to its owner), [`log`] (the same, to auditors), [`trail`] (what acts bring for it),
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
@@ -12,24 +13,32 @@
 //! and what does not exist give the same answer; (3) a refused request changes nothing.
 
 pub mod access;
+pub mod attributes;
 pub mod auth;
 pub mod caller;
 pub mod content;
+pub mod deaths;
 pub mod deliver;
 pub mod documents;
 pub mod health;
 pub mod history;
+pub mod incoming;
 pub mod ingest;
 pub mod json;
+pub mod links;
 pub mod log;
+pub mod manage;
 pub mod me;
 pub mod name;
+pub mod open_links;
 pub mod openapi;
 pub mod params;
 pub mod resume;
+pub mod rights;
 pub mod scanning;
 pub mod services;
 pub mod sessions;
+pub mod shares;
 pub mod state;
 pub mod trail;
 pub mod uploads;

@@ -18,7 +18,7 @@ use kluis_chunkstore::env::{Clock, Entropy};
 use kluis_raft::{
     client::Metadata,
     command::Command,
-    model::{AccountId, ClusterRecord, SessionId},
+    model::{AccountId, ClusterRecord, LinkHash, SessionId},
     outcome::Outcome,
     store::Read,
     view,
@@ -151,6 +151,7 @@ pub struct Guards {
     bad_tokens: Mutex<HashMap<IpAddr, BadTokens>>,
     uploads: Arc<Mutex<HashMap<AccountId, usize>>>,
     seen: Mutex<HashSet<SessionId>>,
+    passwords: Mutex<HashMap<LinkHash, BadTokens>>,
 }
 
 /// Sessions noted as used at once; more of them are noted the next time: one command holds as many.
@@ -186,6 +187,22 @@ impl Guards {
             *entry = BadTokens { minute, count: 0 };
         }
         entry.count = entry.count.saturating_add(1);
+    }
+
+    /// Counts a try of a link's password; whether it is one of the first `max` of this minute. Counted before the
+    /// password is looked at, so that tries at once are not more.
+    pub fn password_try(&self, link: LinkHash, now_ms: u64, max: u32) -> bool {
+        let mut counts = self.passwords.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= ADDRESSES_MAX && !counts.contains_key(&link) {
+            counts.clear();
+        }
+        let entry = counts.entry(link).or_default();
+        let minute = now_ms / 60_000;
+        if entry.minute != minute {
+            *entry = BadTokens { minute, count: 0 };
+        }
+        entry.count = entry.count.saturating_add(1);
+        entry.count <= max
     }
 
     /// A place for one more upload of `account`, or `None` when it has `max` running here.
@@ -232,6 +249,14 @@ mod tests {
         assert!(guards.upload_place(AccountId(2), 1).is_some());
         drop(first);
         assert!(guards.upload_place(account, 1).is_some());
+    }
+
+    #[test]
+    fn tries_of_a_password_are_counted_by_minute_and_link() {
+        let guards = Guards::default();
+        let tries: Vec<bool> = (0..4).map(|_| guards.password_try(LinkHash([1; 32]), 0, 3)).collect();
+        assert_eq!(tries, [true, true, true, false]);
+        assert!(guards.password_try(LinkHash([2; 32]), 0, 3) && guards.password_try(LinkHash([1; 32]), 60_000, 3));
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod people;
+mod sharing;
 mod torn;
 
 use people::signed_in;

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use kluis_chunkstore::env::Entropy;
 use kluis_raft::{
     log::leaf::{Field, Salt, commitment},
-    model::{Actor, DocumentId, Event, EventKind, HistoryEntry, Sealed, Trail, Upload},
+    model::{Actor, DocumentId, Event, EventKind, HistoryEntry, Sealed, Trail, Upload, VaultId},
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -27,6 +27,8 @@ use crate::{
 const DETAILS: &str = "event details";
 /// Most characters of a name in details: an upload shall not cost the log more than a few hundred bytes.
 const NAME_CHARS: usize = 60;
+/// Most contacts in details: as many as one command shares with.
+const WITH_MAX: usize = 20;
 
 /// What is said of an event beside its kind, time, actor and document: JSON, so that members can be added.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,12 +39,22 @@ pub struct Details {
     /// The beginning of the document's name at that time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Whom it concerned: contacts of the owner of the history, the first twenty of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<String>,
 }
 
 impl Details {
     /// Of an act from an address, on a document of this name.
     pub fn new(from: Option<IpAddr>, label: Option<&Label>) -> Self {
-        Self { from, name: label.map(|label| label.name.as_str().chars().take(NAME_CHARS).collect()) }
+        let name = label.map(|label| label.name.as_str().chars().take(NAME_CHARS).collect());
+        Self { from, name, with: Vec::new() }
+    }
+
+    /// The same, with whom it concerned.
+    #[must_use]
+    pub fn with(self, with: impl IntoIterator<Item = VaultId>) -> Self {
+        Self { with: with.into_iter().take(WITH_MAX).map(|vault| vault.to_string()).collect(), ..self }
     }
 }
 
@@ -86,22 +98,31 @@ pub fn bare(gateway: &Gateway, caller: &Caller) -> Trail {
 /// 503 when the upload's label does not open.
 pub fn of_upload(gateway: &Gateway, caller: &Caller, vault: &OpenVault, document: DocumentId, upload: &Upload) -> Result<Trail, Problem> {
     let label = vault.open_label(document, &upload.name)?;
-    of_caller(gateway, caller, vault, Some(&label))
+    let details = Details::new(caller.address, Some(&label)).with(upload.shares.iter().map(|share| share.recipient));
+    trail(&*gateway.entropy, vault.key(), caller.actor(), &details)
 }
 
-/// Records that the caller reads content of an own document.
+/// What commands bring that gateways give by themselves.
+pub fn system(gateway: &Gateway) -> Trail {
+    let mut salt = [0; 32];
+    gateway.entropy.fill(&mut salt);
+    Trail::bare(Actor::System, salt)
+}
+
+/// The event that content leaves, in the history of the vault that it lies in.
 ///
 /// # Errors
-/// 503 when the gateway stops.
-pub async fn record_read(
+/// 500 when the cipher fails.
+pub fn reading(
     gateway: &Gateway,
-    caller: &Caller,
+    kind: EventKind,
+    actor: Actor,
     vault: &OpenVault,
     document: DocumentId,
-    label: &Label,
-) -> Result<(), Problem> {
-    let trail = of_caller(gateway, caller, vault, Some(label))?;
-    gateway.recorder.record(Event { kind: EventKind::ReadByOwner, vault: Some(vault.id()), document: Some(document), trail }).await
+    details: &Details,
+) -> Result<Event, Problem> {
+    let trail = trail(&*gateway.entropy, vault.key(), actor, details)?;
+    Ok(Event { kind, vault: Some(vault.id()), document: Some(document), trail })
 }
 
 /// The details of an event as they were sealed; empty where nothing was said.

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kluis_chunkstore::{code::Code as Shards, ids::BlobId};
 use kluis_raft::{
     command::{BeginUpload, Command},
-    model::{Attributes, Document, DocumentId, IdempotencyState, Upload, UploadId, UploadTarget},
+    model::{Document, DocumentId, IdempotencyState, Upload, UploadId, UploadTarget},
     outcome::Outcome,
     view,
 };
@@ -28,12 +28,14 @@ use utoipa::ToSchema;
 
 use super::{
     Caller, Gateway,
+    attributes::{self, Said},
     documents::{REDUNDANCY, announced, field, header_value, id, idempotency, rfc3339},
     ingest::Idempotency,
     json,
     name::{BadName, DocumentName, Label, MediaType},
     params::Params,
     resume::{self, Appended},
+    shares::{self, ShareWish, Wish},
     vault::OpenVault,
 };
 use crate::{
@@ -71,6 +73,19 @@ pub struct NewUpload {
     media_type: Option<String>,
     /// SHA-256 of the whole in hexadecimal, checked before the document becomes visible.
     sha256: Option<String>,
+    /// A key of `GET /v1/categories`; `other` if absent.
+    category: Option<String>,
+    /// A key of `GET /v1/categories`; `other` if absent.
+    doc_type: Option<String>,
+    /// The owner's own words on it, at most 20.
+    labels: Option<Vec<String>>,
+    /// Whether it may be shared at all; true if absent.
+    shareable: Option<bool>,
+    /// When what it says runs out, YYYY-MM-DD.
+    expires_on: Option<String>,
+    /// Whom it is shared with as soon as it is there: with all of them, or it is not stored.
+    #[serde(default)]
+    shares: Vec<ShareWish>,
 }
 
 /// An upload under way.
@@ -95,6 +110,10 @@ struct Wanted {
     label: Label,
     length: u64,
     sha256: Option<[u8; 32]>,
+    said: Said,
+    shares: Vec<Wish>,
+    /// What was said beside name, type, length and digest, for the fingerprint of the request.
+    text: Vec<u8>,
 }
 
 /// What the tus server can do.
@@ -118,7 +137,7 @@ pub async fn abilities(State(gateway): State<Arc<Gateway>>) -> Result<Response, 
     params(
         ("Tus-Resumable" = Option<String>, Header, description = "1.0.0, for tus."),
         ("Upload-Length" = Option<u64>, Header, description = "Bytes in all, for tus."),
-        ("Upload-Metadata" = Option<String>, Header, description = "For tus: `filename` (or `name`) and `filetype` (or `media_type`), in base64."),
+        ("Upload-Metadata" = Option<String>, Header, description = "For tus: `filename` (or `name`), `filetype` (or `media_type`), and what POST /v1/documents takes as parameters, in base64."),
         ("Idempotency-Key" = Option<String>, Header, description = "Needed with a JSON body; taken with tus."),
         ("Repr-Digest" = Option<String>, Header, description = "sha-256=:BASE64: of the whole, checked before the document becomes visible."),
     ),
@@ -159,12 +178,13 @@ pub async fn create(
     let key = if is_tus && !headers.contains_key("idempotency-key") {
         None
     } else {
-        let parts: [&[u8]; 5] = [
+        let parts: [&[u8]; 6] = [
             b"POST /v1/uploads",
             wanted.label.name.as_str().as_bytes(),
             wanted.label.media_type.as_str().as_bytes(),
             &wanted.length.to_be_bytes(),
             wanted.sha256.as_ref().map_or(&[][..], |d| d.as_slice()),
+            &wanted.text,
         ];
         Some(idempotency(&headers, &caller, &parts)?)
     };
@@ -213,7 +233,8 @@ async fn begin(
     let cluster = gateway.cluster(&*gateway.metadata.view())?;
     chunk_count(wanted.length, cluster.chunk_bytes).ok_or_else(|| Problem::plain(Code::TooLarge))?;
     let blob = BlobId(gateway.random());
-    let (_, wrapped_key) = vault.new_document_key(gateway, blob)?;
+    let (key, wrapped_key) = vault.new_document_key(gateway, blob)?;
+    let new = shares::Subject { key: &key, blob, label: &wanted.label, version: 1, revision: 1 };
     let document = DocumentId::new(gateway.clock.now_ms(), gateway.random());
     let command = BeginUpload {
         upload: UploadId::new(gateway.clock.now_ms(), gateway.random()),
@@ -231,8 +252,8 @@ async fn begin(
         lifetime_ms: gateway.limits().upload_lifetime_ms,
         idempotency,
         resumable: true,
-        attributes: Attributes::default(),
-        shares: Vec::new(),
+        attributes: wanted.said.attributes(vault)?,
+        shares: shares::new_shares(gateway, vault, &wanted.shares, &new).await?,
     };
     match gateway.propose(Command::BeginUpload(Box::new(command))).await? {
         Outcome::Upload(upload) => Ok(*upload),
@@ -289,7 +310,24 @@ fn from_tus(headers: &HeaderMap, body_max_bytes: u64) -> Result<Wanted, Problem>
     let announced = announced(headers, body_max_bytes)?;
     // A Content-Digest speaks of this request's body, which is only a piece: the Repr-Digest speaks of the whole.
     let sha256 = if headers.contains_key(&REPR_DIGEST) { announced.sha256 } else { None };
-    Ok(Wanted { label: Label { name: DocumentName::from_bytes(name).map_err(bad_name)?, media_type }, length, sha256 })
+    let mut said = Vec::new();
+    for (key, value) in metadata.iter().filter(|(key, _)| attributes::NAMES.contains(&key.as_str()) || key == "shares") {
+        let text = std::str::from_utf8(value).map_err(|_| bad_metadata(key, "not UTF-8"))?;
+        said.push((key.as_str(), text));
+    }
+    let text = |name: &str| said.iter().find(|(key, _)| *key == name).map(|(_, text)| *text);
+    Ok(Wanted {
+        label: Label { name: DocumentName::from_bytes(name).map_err(bad_name)?, media_type },
+        length,
+        sha256,
+        said: Said::of_texts(text, &bad_metadata)?,
+        shares: shares::wishes_of_text(text("shares"), &bad_metadata)?,
+        text: said.iter().flat_map(|(key, value)| [key.as_bytes(), b"=", value.as_bytes(), b"\0"].concat()).collect(),
+    })
+}
+
+fn bad_metadata(name: &str, why: &str) -> Problem {
+    Problem::new(Code::BadHeader, format!("upload-metadata: {name}: {why}"))
 }
 
 async fn from_json(gateway: &Gateway, headers: &HeaderMap, body: Body) -> Result<Wanted, Problem> {
@@ -308,7 +346,23 @@ async fn from_json(gateway: &Gateway, headers: &HeaderMap, body: Body) -> Result
     if header_digest.is_some() {
         return Err(Problem::new(Code::BadDigest, "with a JSON body, the digest is its member sha256"));
     }
-    Ok(Wanted { label: Label { name: DocumentName::new(&new.name).map_err(bad_name)?, media_type }, length: new.length, sha256 })
+    let said = Said::checked(
+        new.category.as_deref(),
+        new.doc_type.as_deref(),
+        new.labels.clone(),
+        new.shareable,
+        new.expires_on.as_deref(),
+        &attributes::bad_member,
+    )?;
+    let text = serde_json::to_vec(&(&new.category, &new.doc_type, &new.labels, new.shareable, &new.expires_on, &new.shares));
+    Ok(Wanted {
+        label: Label { name: DocumentName::new(&new.name).map_err(bad_name)?, media_type },
+        length: new.length,
+        sha256,
+        said,
+        shares: shares::wishes(&new.shares)?,
+        text: text.map_err(Problem::internal)?,
+    })
 }
 
 fn digest_from_hex(text: &str) -> Option<[u8; 32]> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kluis_chunkstore::ids::BlobId;
 use kluis_raft::{
-    model::{DocumentId, Sealed, ServiceId, UploadId, Vault, VaultId},
+    model::{DocumentId, DocumentLabel, LabelId, Sealed, ServiceId, ShareId, UploadId, Vault, VaultId},
     store::Read,
     view,
 };
@@ -19,7 +19,7 @@ use crate::{
     api::{Gateway, name::Label},
     keys::{
         DocumentKey, KeyError, VaultKey,
-        vault_key::{open_text, seal_text},
+        vault_key::{open_text, seal_text, text_id},
     },
     problem::{Code, Problem},
     seal::{ChunkSealer, SealError},
@@ -32,6 +32,12 @@ const HASH: &str = "upload hash state";
 /// Purpose of a sealed device; its id is the session's public one.
 pub const DEVICE: &str = "session device";
 const SERVICE: &str = "service name";
+/// Purpose of the sealed name of what is shared; its id is the share's.
+const SHARED_LABEL: &str = "shared label";
+/// Purpose of the word that goes with a share; its id is the share's.
+const MESSAGE: &str = "share message";
+/// Purpose of the owner's own words on documents; its id is the word's.
+const WORD: &str = "document word";
 /// Purpose of a sealed profile; its id is the account's.
 pub const PROFILE: &str = "account profile";
 
@@ -148,6 +154,83 @@ impl OpenVault {
         let key = DocumentKey::generate(&*gateway.entropy);
         let wrapped = key.wrap(&*gateway.entropy, &self.key, self.record.id, blob)?;
         Ok((key, wrapped))
+    }
+
+    /// The key of an existing blob.
+    ///
+    /// # Errors
+    /// 503 when it does not unwrap.
+    pub fn document_key(&self, blob: BlobId, wrapped: &[u8]) -> Result<DocumentKey, Problem> {
+        Ok(DocumentKey::unwrap(&self.key, self.record.id, blob, wrapped)?)
+    }
+
+    /// A document key that this vault shall open.
+    ///
+    /// # Errors
+    /// 500 when the cipher fails.
+    pub fn wrap_document_key(&self, gateway: &Gateway, key: &DocumentKey, blob: BlobId) -> Result<Vec<u8>, Problem> {
+        Ok(key.wrap(&*gateway.entropy, &self.key, self.record.id, blob)?)
+    }
+
+    /// Seals the label of what is shared with this vault.
+    ///
+    /// # Errors
+    /// 500 when the cipher fails.
+    pub fn seal_shared_label(&self, share: ShareId, label: &Label) -> Result<Sealed, Problem> {
+        let plain = Zeroizing::new(label.encode().map_err(Problem::internal)?);
+        Ok(seal_text(&self.key, SHARED_LABEL, &share.to_bytes(), &plain)?)
+    }
+
+    /// Opens the label of what is shared with this vault.
+    ///
+    /// # Errors
+    /// 503 when it does not open.
+    pub fn open_shared_label(&self, share: ShareId, sealed: &Sealed) -> Result<Label, Problem> {
+        let plain = open_text(&self.key, SHARED_LABEL, &share.to_bytes(), sealed)?;
+        Label::decode(&plain).ok_or_else(|| Problem::internal("a shared label is damaged"))
+    }
+
+    /// Seals the word that goes with a share; nothing where there is none.
+    ///
+    /// # Errors
+    /// 500 when the cipher fails.
+    pub fn seal_message(&self, share: ShareId, text: &str) -> Result<Sealed, Problem> {
+        if text.is_empty() { Ok(Sealed::default()) } else { Ok(seal_text(&self.key, MESSAGE, &share.to_bytes(), text.as_bytes())?) }
+    }
+
+    /// Opens the word that goes with a share.
+    ///
+    /// # Errors
+    /// 503 when it does not open.
+    pub fn open_message(&self, share: ShareId, sealed: &Sealed) -> Result<String, Problem> {
+        if sealed.0.is_empty() {
+            return Ok(String::new());
+        }
+        let plain = open_text(&self.key, MESSAGE, &share.to_bytes(), sealed)?;
+        String::from_utf8(plain.to_vec()).map_err(|_| Problem::internal("a message is damaged"))
+    }
+
+    /// The id of one of the owner's own words on documents.
+    pub fn word_id(&self, text: &str) -> LabelId {
+        LabelId(text_id(&self.key, text.as_bytes()))
+    }
+
+    /// Seals one of the owner's own words on documents.
+    ///
+    /// # Errors
+    /// 500 when the cipher fails.
+    pub fn seal_word(&self, text: &str) -> Result<DocumentLabel, Problem> {
+        let id = self.word_id(text);
+        Ok(DocumentLabel { id, text: seal_text(&self.key, WORD, &id.0.to_be_bytes(), text.as_bytes())? })
+    }
+
+    /// Opens one of the owner's own words on documents.
+    ///
+    /// # Errors
+    /// 503 when it does not open.
+    pub fn open_word(&self, word: &DocumentLabel) -> Result<String, Problem> {
+        let plain = open_text(&self.key, WORD, &word.id.0.to_be_bytes(), &word.text)?;
+        String::from_utf8(plain.to_vec()).map_err(|_| Problem::internal("a label is damaged"))
     }
 
     /// The sealer of an existing blob.

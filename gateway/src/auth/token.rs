@@ -1,11 +1,12 @@
-//! The bearer token of a session, and the secret of a service.
+//! The bearer token of a session, the secret of a service, and the token of a link.
 //!
 //! ```text
 //! klv_ <43 characters of base64url: 32 random bytes> <6 characters of base64url: start of SHA-256("klv_" body)>
 //! kls_ the same, of a service
+//! kll_ the same, of a link
 //! ```
 //! Owns: their text form and their hash. Not: how long a session or a service lives.
-//! Holds: (1) a token is nowhere stored, only its SHA-256 ([`SessionId`], [`SecretHash`]); (2) every token has one text form;
+//! Holds: (1) a token is nowhere stored, only its SHA-256 ([`SessionId`], [`SecretHash`], [`LinkHash`]); (2) every token has one text form;
 //! (3) all malformed texts are refused alike.
 //!
 //! Why a prefix and a checksum: scanners for leaked secrets find it, and a token that was cut while copying is
@@ -14,11 +15,14 @@
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kluis_chunkstore::env::Entropy;
-use kluis_raft::model::{SecretHash, SessionId};
+use kluis_raft::model::{LinkHash, SecretHash, SessionId};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::keys::{KeyError, VaultKey};
 
 const PREFIX: &str = "klv_";
 const SERVICE_PREFIX: &str = "kls_";
+const LINK_PREFIX: &str = "kll_";
 const BODY_LEN: usize = 43;
 const CHECKSUM_LEN: usize = 6;
 
@@ -110,6 +114,51 @@ impl ServiceToken {
     /// What the service is found by.
     pub fn secret_hash(&self) -> SecretHash {
         SecretHash(hash(&self.0))
+    }
+}
+
+/// 32 random bytes that stand for a link to one document.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct LinkToken([u8; 32]);
+
+impl std::fmt::Debug for LinkToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LinkToken(..)")
+    }
+}
+
+impl LinkToken {
+    /// A new random token.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let mut token = Self([0; 32]);
+        entropy.fill(&mut token.0);
+        token
+    }
+
+    /// The token of this text, as strictly as [`BearerToken::parse`].
+    ///
+    /// # Errors
+    /// [`BadToken`], whatever is wrong.
+    pub fn parse(text: &str) -> Result<Self, BadToken> {
+        read(LINK_PREFIX, text).map(Self)
+    }
+
+    /// The text, to be shown once.
+    pub fn to_text(&self) -> Zeroizing<String> {
+        written(LINK_PREFIX, &self.0)
+    }
+
+    /// What the link is found by.
+    pub fn link_hash(&self) -> LinkHash {
+        LinkHash(hash(&self.0))
+    }
+
+    /// What opens the document that the link shows.
+    ///
+    /// # Errors
+    /// [`KeyError::Cipher`].
+    pub fn key(&self) -> Result<VaultKey, KeyError> {
+        VaultKey::of_link(&self.0)
     }
 }
 

@@ -31,6 +31,8 @@ const VAULT_KEY_CONTEXT: &[u8] = b"kluis vault key v1";
 const LOG_KEY_CONTEXT: &[u8] = b"kluis log key v1";
 const LOOKUP_KEY_CONTEXT: &[u8] = b"kluis lookup key v1";
 const DOCUMENT_KEY_CONTEXT: &[u8] = b"kluis document key v1";
+const LINK_KEY_CONTEXT: &[u8] = b"kluis link key v1";
+const TEXT_ID_CONTEXT: &[u8] = b"kluis text id v1";
 const TEXT_CONTEXT: &[u8] = b"kluis text v1";
 const TEXT_NONCE_CONTEXT: &[u8] = b"kluis text nonce v1";
 const FORMAT: u8 = 1;
@@ -49,6 +51,14 @@ impl std::fmt::Debug for VaultKey {
 }
 
 impl VaultKey {
+    /// The key of what a link shows: follows from the link's token, which is nowhere stored.
+    ///
+    /// # Errors
+    /// [`KeyError::Cipher`].
+    pub fn of_link(token: &[u8; 32]) -> Result<Self, KeyError> {
+        Self::new(&derive(&SecretKey::from_bytes(*token), LINK_KEY_CONTEXT)?)
+    }
+
     pub(super) fn new(key: &SecretKey) -> Result<Self, KeyError> {
         let text_nonces = derive(key, TEXT_NONCE_CONTEXT)?;
         Ok(Self {
@@ -156,6 +166,16 @@ pub fn seal_text(key: &VaultKey, purpose: &str, id: &[u8; 16], plain: &[u8]) -> 
 pub fn open_text(key: &VaultKey, purpose: &str, id: &[u8; 16], sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let (nonce, ciphertext) = unframed(&sealed.0)?;
     open_gcm(key.text.expose(), nonce, &text_aad(purpose, id), ciphertext)
+}
+
+/// A keyed hash of a text: equal texts of one vault are found by it without opening any.
+pub fn text_id(key: &VaultKey, plain: &[u8]) -> u128 {
+    let mut context = hmac::Context::with_key(&key.text_nonces);
+    context.update(TEXT_ID_CONTEXT);
+    context.update(plain);
+    let mut id = [0; 16];
+    id.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+    u128::from_be_bytes(id)
 }
 
 /// All but the last field have a fixed length, so no two different places give the same bytes.

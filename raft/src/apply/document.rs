@@ -29,8 +29,34 @@ pub const ERASE_PIECE: usize = 500;
 /// How long a document stays in the trash before it is erased by itself.
 pub const TRASH_KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
 
-pub(super) fn apply(tx: &mut Transaction<'_>, now: TimeMs, command: &DocumentCommand) -> Result<Outcome, StoreError> {
-    answer(match command {
+pub(super) fn apply(tx: &mut Transaction<'_>, now: TimeMs, command: &DocumentCommand, trail: &Trail) -> Result<Outcome, StoreError> {
+    answer(logged(tx, now, command, trail))
+}
+
+/// Does it, and records it in the same transaction.
+fn logged(tx: &mut Transaction<'_>, now: TimeMs, command: &DocumentCommand, trail: &Trail) -> Result<Outcome, Stop> {
+    let outcome = act(tx, now, command)?;
+    let (kind, vault, document) = match command {
+        DocumentCommand::Change(change) => (EventKind::Changed, change.vault, change.document),
+        DocumentCommand::Trash { vault, document, .. } => (EventKind::Trashed, *vault, *document),
+        DocumentCommand::Restore { vault, document, .. } => (EventKind::Restored, *vault, *document),
+        DocumentCommand::RestoreVersion { vault, document, .. } => (EventKind::NewVersion, *vault, *document),
+        DocumentCommand::NoteScan { vault, document, scan: Scan::Infected { .. }, .. } => (EventKind::ScanInfected, *vault, *document),
+        // New signatures confirm every document again and again: nothing happened.
+        DocumentCommand::NoteScan { .. } => return Ok(outcome),
+    };
+    let event = |kind, trail| Event { kind, vault: Some(vault), document: Some(document), trail };
+    log::record(tx, now, event(kind, trail.clone()))?;
+    if let Outcome::Document(DocumentOutcome::Changed { ended, .. }) = &outcome
+        && !ended.is_empty()
+    {
+        log::record(tx, now, event(EventKind::ShareRevoked, log::further(trail)))?;
+    }
+    Ok(outcome)
+}
+
+fn act(tx: &mut Transaction<'_>, now: TimeMs, command: &DocumentCommand) -> Result<Outcome, Stop> {
+    match command {
         DocumentCommand::Change(change) => self::change(tx, now, change),
         DocumentCommand::Trash { vault, document, revision } => trash(tx, now, *vault, *document, *revision),
         DocumentCommand::Restore { vault, document, revision } => restore(tx, now, *vault, *document, *revision),
@@ -38,7 +64,7 @@ pub(super) fn apply(tx: &mut Transaction<'_>, now: TimeMs, command: &DocumentCom
             restore_version(tx, now, (*vault, *document, *revision), *version)
         }
         DocumentCommand::NoteScan { vault, document, version, scan } => note_scan(tx, now, *vault, *document, *version, scan),
-    })
+    }
 }
 
 /// Whether the owner may do this with the document.
@@ -274,13 +300,17 @@ fn erase_piece(tx: &mut Transaction<'_>, now: TimeMs, document: &Document, limit
 }
 
 /// What stayed in the trash for its time is erased, a bounded piece at a time.
-pub(super) fn due(tx: &mut Transaction<'_>, now: TimeMs, key: &[u8]) -> Result<(), StoreError> {
+pub(super) fn due(tx: &mut Transaction<'_>, now: TimeMs, request: u128, key: &[u8]) -> Result<(), StoreError> {
     if let Some(document) = codec::load::<Document>(tx, key)?
         && let DocumentState::Trashed { erase_ms, .. } = document.state
         && erase_ms <= now
-        && !erase_piece(tx, now, &document, ERASE_PIECE)?
     {
-        due::schedule(tx, now.saturating_add(1), key);
+        if erase_piece(tx, now, &document, ERASE_PIECE)? {
+            let (vault, document, trail) = (Some(document.vault), Some(document.id), log::of_due_work(request, key));
+            log::record(tx, now, Event { kind: EventKind::Erased, vault, document, trail })?;
+        } else {
+            due::schedule(tx, now.saturating_add(1), key);
+        }
     }
     Ok(())
 }

@@ -28,20 +28,20 @@ pub fn any_due(read: &dyn Read, now_ms: TimeMs) -> Result<bool, StoreError> {
     Ok(!read.scan(&start, &end, 1)?.is_empty())
 }
 
-/// Works off what is due.
-pub(super) fn tick(tx: &mut Transaction<'_>, now: TimeMs) -> Result<Outcome, StoreError> {
+/// Works off what is due; `request` is the id of the tick's request, which events of due work take their salt from.
+pub(super) fn tick(tx: &mut Transaction<'_>, now: TimeMs, request: u128) -> Result<Outcome, StoreError> {
     let (start, end) = keys::due_until(now);
     for (entry, _) in tx.scan(&start, &end, TICK_MAX)? {
         if let Some((_, key)) = keys::due_parts(&entry) {
             let key = key.to_vec();
-            expire(tx, now, &key)?;
+            expire(tx, now, request, &key)?;
         }
         tx.delete(entry);
     }
     Ok(Outcome::Done)
 }
 
-fn expire(tx: &mut Transaction<'_>, now: TimeMs, key: &[u8]) -> Result<(), StoreError> {
+fn expire(tx: &mut Transaction<'_>, now: TimeMs, request: u128, key: &[u8]) -> Result<(), StoreError> {
     let Some(&table) = key.get(16) else { return Ok(()) };
     let is = |t: Table| table == t as u8;
     if is(Table::Request) || is(Table::Attempt) {
@@ -80,9 +80,9 @@ fn expire(tx: &mut Transaction<'_>, now: TimeMs, key: &[u8]) -> Result<(), Store
         tx.delete(key.to_vec());
     }
     if is(Table::Document) {
-        super::document::due(tx, now, key)?;
+        super::document::due(tx, now, request, key)?;
     } else if is(Table::Share) {
-        super::sharing::due(tx, now, key)?;
+        super::sharing::due(tx, now, request, key)?;
     } else if is(Table::Former) {
         super::sharing::due_former(tx, now, key)?;
     } else if is(Table::Link) {

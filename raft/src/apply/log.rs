@@ -12,10 +12,10 @@ use crate::{
     keys,
     log::{
         checkpoint::Checkpoint,
-        merkle::{self, ProofError, leaf_hash},
+        merkle::{self, ProofError, leaf_hash, sha256},
         note::{Note, Verifier},
     },
-    model::{Event, HistoryEntry, LogKeyRecord, LogRecord, Sealed, StoredCheckpoint, TimeMs},
+    model::{Actor, Event, HistoryEntry, LogKeyRecord, LogRecord, Sealed, StoredCheckpoint, TimeMs, Trail},
     outcome::{Outcome, Refusal},
     store::{Read, StoreError, Transaction},
     view,
@@ -33,6 +33,17 @@ pub fn record(tx: &mut Transaction<'_>, now: TimeMs, event: Event) -> Result<u64
     let index = append(tx, &mut log, now, event)?;
     tx.store(keys::log(), &log)?;
     Ok(index)
+}
+
+/// What a second event of the same command has: the same actor, a salt of its own, and nothing else to say.
+pub(super) fn further(trail: &Trail) -> Trail {
+    Trail::bare(trail.actor, sha256(&[b"kluis further event v1", &trail.salt]))
+}
+
+/// What the cluster's own acts have: the salt follows from the request's id, which is random, and from the record that
+/// fell due, so that no two events of one tick share it.
+pub(super) fn of_due_work(request: u128, key: &[u8]) -> Trail {
+    Trail::bare(Actor::System, sha256(&[b"kluis due work v1", &request.to_be_bytes(), key]))
 }
 
 fn append(tx: &mut Transaction<'_>, log: &mut LogRecord, now: TimeMs, event: Event) -> Result<u64, StoreError> {

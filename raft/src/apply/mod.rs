@@ -42,7 +42,7 @@ pub fn apply(tx: &mut Transaction<'_>, request: &Request) -> Result<Outcome, Sto
     }
     let clock = advance_clock(tx, request.now_ms)?;
     let mut scratch = Transaction::new(&*tx);
-    let outcome = dispatch(&mut scratch, clock, &request.command)?;
+    let outcome = dispatch(&mut scratch, clock, request)?;
     let writes = scratch.into_writes();
     if !matches!(outcome, Outcome::Refused(_)) {
         for (key, value) in writes {
@@ -59,12 +59,13 @@ pub fn apply(tx: &mut Transaction<'_>, request: &Request) -> Result<Outcome, Sto
     Ok(outcome)
 }
 
-fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, command: &Command) -> Result<Outcome, StoreError> {
+fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, request: &Request) -> Result<Outcome, StoreError> {
+    let command = &request.command;
     if !matches!(command, Command::InitCluster { .. }) && cluster(tx)?.is_none() {
         return Ok(Outcome::Refused(Refusal::NotInitialised));
     }
     match command {
-        Command::Tick => due::tick(tx, now),
+        Command::Tick => due::tick(tx, now, request.id),
         Command::InitCluster { id, name, code, small_max_bytes, chunk_bytes, quota_bytes, node } => {
             let settings = cluster::Settings {
                 id: *id,
@@ -104,8 +105,8 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, command: &Command) -> Result<
         Command::AdvanceUpload(advance) => upload::advance(tx, now, advance),
         Command::CommitUpload(commit) => upload::commit(tx, now, commit),
         Command::AbortUpload { upload, vault } => upload::abort(tx, *upload, *vault),
-        Command::Document(command) => document::apply(tx, now, command),
-        Command::Sharing(command) => sharing::apply(tx, now, command),
+        Command::Document { act, trail } => document::apply(tx, now, act, trail),
+        Command::Sharing { act, trail } => sharing::apply(tx, now, act, trail),
         Command::Identity(command) => identity::apply(tx, now, command),
         Command::DeleteDocument { vault, document, revision, trail } => document::delete(tx, now, *vault, *document, *revision, trail),
         Command::SettleBlob { blob, seen, layout } => document::settle(tx, *blob, seen, layout),

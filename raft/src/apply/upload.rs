@@ -299,7 +299,11 @@ pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUploa
         UploadTarget::NewDocument(_) => EventKind::Uploaded,
         UploadTarget::NewVersion { .. } => EventKind::NewVersion,
     };
-    log::record(tx, now, Event { kind, vault: Some(upload.vault), document: Some(document.id), trail: commit.trail.clone() })?;
+    let event = |kind, trail| Event { kind, vault: Some(upload.vault), document: Some(document.id), trail };
+    log::record(tx, now, event(kind, commit.trail.clone()))?;
+    if !upload.shares.is_empty() {
+        log::record(tx, now, event(EventKind::ShareOffered, log::further(&commit.trail)))?;
+    }
     Ok(Outcome::Committed(Box::new(document)))
 }
 

@@ -17,7 +17,7 @@ use crate::{
     command::{Command, NewNode, Request},
     model::NodeRole,
     outcome::Outcome,
-    store::{Read, Store, Transaction, memory::MemoryStore},
+    store::{Read, Store, StoreError, Transaction, Writes, memory::MemoryStore},
 };
 
 /// One replica in memory.
@@ -62,6 +62,14 @@ impl MemoryMetadata {
         *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = quorum;
     }
 
+    /// Puts bytes at a key past every command: what stands there by another part of the system.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn put(&self, key: Vec<u8>, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.store.write(&Writes::from([(key, Some(bytes))]))
+    }
+
     fn propose_now(&self, command: Command) -> Result<Outcome, MetadataError> {
         let quorum = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if !*quorum {
@@ -70,7 +78,7 @@ impl MemoryMetadata {
         let mut id = [0; 16];
         self.entropy.fill(&mut id);
         let request = Request { id: u128::from_be_bytes(id), now_ms: self.clock.now_ms(), command };
-        let store = |e: crate::store::StoreError| MetadataError::Store(e.to_string());
+        let store = |e: StoreError| MetadataError::Store(e.to_string());
         let mut tx = Transaction::new(&*self.store);
         let outcome = apply(&mut tx, &request).map_err(store)?;
         self.store.write(&tx.into_writes()).map_err(store)?;

@@ -90,6 +90,24 @@ kinds! {
     KeysRotated = "keys.rotated",
     /// An operator acted.
     OperatorActed = "operator.acted",
+    /// A document's name or attributes changed.
+    Changed = "document.changed",
+    /// The terms of a share changed.
+    ShareChanged = "share.changed",
+    /// A recipient asked for a share that waits for incapacity.
+    AccessRequested = "share.access_requested",
+    /// The owner objected to that.
+    AccessVetoed = "share.access_vetoed",
+    /// A link was made.
+    LinkCreated = "link.created",
+    /// A link was opened.
+    LinkOpened = "link.opened",
+    /// A link was stopped.
+    LinkRevoked = "link.revoked",
+    /// A death was confirmed.
+    DeathConfirmed = "death.confirmed",
+    /// That turned out to be wrong.
+    DeathReversed = "death.reversed",
 }
 
 /// Who caused an event.

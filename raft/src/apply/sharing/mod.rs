@@ -17,22 +17,68 @@ pub mod receive;
 pub use ending::end_shares_between;
 
 use super::{
-    due,
+    due, log,
     stop::{Stop, denied, settle},
 };
 use crate::{
     codec::{self, Marker},
     command::SharingCommand,
     keys,
-    model::{Document, DocumentId, Former, GivenRef, IncomingRef, Moment, PairCount, Share, ShareId, ShareState, TimeMs, VaultId},
-    outcome::{Outcome, Refusal},
+    model::{
+        Document, DocumentId, Event, EventKind, Former, GivenRef, IncomingRef, Moment, PairCount, Share, ShareId, ShareState, TimeMs,
+        Trail, VaultId,
+    },
+    outcome::{Outcome, Refusal, SharingOutcome},
     policy::{Action, Case, Denial, Phase, Reason, decide},
     store::{Read, StoreError, Transaction},
     view,
 };
 
-pub(super) fn apply(tx: &mut Transaction<'_>, now: TimeMs, command: &SharingCommand) -> Result<Outcome, StoreError> {
-    settle(match command {
+pub(super) fn apply(tx: &mut Transaction<'_>, now: TimeMs, command: &SharingCommand, trail: &Trail) -> Result<Outcome, StoreError> {
+    settle(logged(tx, now, command, trail))
+}
+
+/// Does it, and records it in the owner's history in the same transaction.
+fn logged(tx: &mut Transaction<'_>, now: TimeMs, command: &SharingCommand, trail: &Trail) -> Result<Outcome, Stop> {
+    let outcome = act(tx, now, command)?;
+    if let Some((kind, vault, document)) = told(command, &outcome) {
+        log::record(tx, now, Event { kind, vault: Some(vault), document, trail: trail.clone() })?;
+    }
+    Ok(outcome)
+}
+
+/// What the owner's history says of a command that was done.
+fn told(command: &SharingCommand, outcome: &Outcome) -> Option<(EventKind, VaultId, Option<DocumentId>)> {
+    let kind = match command {
+        SharingCommand::Create(_) | SharingCommand::Publish { .. } => EventKind::ShareOffered,
+        SharingCommand::Change(_) => EventKind::ShareChanged,
+        SharingCommand::Revoke { .. } => EventKind::ShareRevoked,
+        SharingCommand::Accept { .. } => EventKind::ShareAccepted,
+        SharingCommand::Refuse { .. } => EventKind::ShareRefused,
+        SharingCommand::RequestAccess { .. } => EventKind::AccessRequested,
+        SharingCommand::Veto { .. } => EventKind::AccessVetoed,
+        SharingCommand::Copy(_) => EventKind::ShareCopied,
+        SharingCommand::CreateLink { .. } => EventKind::LinkCreated,
+        SharingCommand::RevokeLink { .. } => EventKind::LinkRevoked,
+        SharingCommand::OpenLink { .. } => EventKind::LinkOpened,
+        SharingCommand::ConfirmDeath { .. } => EventKind::DeathConfirmed,
+        SharingCommand::ReverseDeath { .. } => EventKind::DeathReversed,
+        // Gateways do this by themselves.
+        SharingCommand::Rewrap(_) => return None,
+    };
+    let Outcome::Sharing(outcome) = outcome else { return None };
+    let (vault, document) = match outcome {
+        SharingOutcome::Created(shares) => shares.first().map(|share| (share.owner, Some(share.document)))?,
+        SharingOutcome::Changed(share) | SharingOutcome::Copied { share, .. } => (share.owner, Some(share.document)),
+        SharingOutcome::Ended(ended) => ended.first().map(|share| (share.owner, Some(share.document)))?,
+        SharingOutcome::Link(link) | SharingOutcome::Opened(link) => (link.vault, Some(link.document)),
+        SharingOutcome::Death { vault, .. } => (*vault, None),
+    };
+    Some((kind, vault, document))
+}
+
+fn act(tx: &mut Transaction<'_>, now: TimeMs, command: &SharingCommand) -> Result<Outcome, Stop> {
+    match command {
         SharingCommand::Create(create) => create::create(tx, now, create),
         SharingCommand::Publish { vault, document, share, revision } => create::publish(tx, now, *vault, *document, *share, *revision),
         SharingCommand::Change(change) => owner::change(tx, now, change),
@@ -48,7 +94,7 @@ pub(super) fn apply(tx: &mut Transaction<'_>, now: TimeMs, command: &SharingComm
         SharingCommand::OpenLink { hash } => links::open(tx, now, hash),
         SharingCommand::ConfirmDeath { account } => death::tell(tx, now, *account, true),
         SharingCommand::ReverseDeath { account } => death::tell(tx, now, *account, false),
-    })
+    }
 }
 
 /// The owner's document, if the owner may do this with it.
@@ -124,7 +170,7 @@ fn touch(share: &mut Share, now: TimeMs) {
 }
 
 /// A share's own time has come: it lapses, it opens, or its record is forgotten.
-pub(super) fn due(tx: &mut Transaction<'_>, now: TimeMs, key: &[u8]) -> Result<(), StoreError> {
+pub(super) fn due(tx: &mut Transaction<'_>, now: TimeMs, request: u128, key: &[u8]) -> Result<(), StoreError> {
     let Some(mut share) = codec::load::<Share>(tx, key)? else { return Ok(()) };
     if let Some(ended) = share.ended {
         if ended.at_ms.saturating_add(Share::ENDED_KEPT_MS) <= now {
@@ -132,8 +178,10 @@ pub(super) fn due(tx: &mut Transaction<'_>, now: TimeMs, key: &[u8]) -> Result<(
         }
         return Ok(());
     }
+    let (vault, document, trail) = (Some(share.owner), Some(share.document), log::of_due_work(request, key));
     if share.is_past(now) {
         ending::end(tx, now, share, crate::model::EndReason::Expired)?;
+        log::record(tx, now, Event { kind: EventKind::ShareLapsed, vault, document, trail })?;
     } else if share.state == ShareState::WaitingIncapacity
         && share.request.is_some_and(|request| request.vetoed_ms.is_none() && request.opens_ms <= now)
     {
@@ -142,6 +190,7 @@ pub(super) fn due(tx: &mut Transaction<'_>, now: TimeMs, key: &[u8]) -> Result<(
         share.offered_ms = Some(now);
         touch(&mut share, now);
         put(tx, now, Some(before), &share)?;
+        log::record(tx, now, Event { kind: EventKind::ShareOffered, vault, document, trail })?;
     }
     Ok(())
 }

@@ -143,7 +143,7 @@ impl World {
     }
 
     fn sharing(&mut self, command: SharingCommand) -> Outcome {
-        self.0.run(Command::Sharing(Box::new(command)))
+        self.0.run(Command::Sharing { act: Box::new(command), trail: Box::new(trail(1)) })
     }
 
     fn share(&mut self, owner: u8, document: DocumentId, shares: Vec<NewShare>) -> Outcome {
@@ -173,7 +173,7 @@ impl World {
     }
 
     fn document_command(&mut self, command: DocumentCommand) -> Outcome {
-        self.0.run(Command::Document(Box::new(command)))
+        self.0.run(Command::Document { act: Box::new(command), trail: Box::new(trail(1)) })
     }
 
     fn change(&mut self, owner: u8, document: DocumentId, shareable: Option<bool>) -> Outcome {
@@ -404,7 +404,8 @@ fn a_link_is_opened_as_often_as_allowed_whatever_retries_there_are() {
     assert_eq!(world.sharing(create(new_link(1, now + DAY))), refused(SharingRefusal::IdTaken));
     let open = || SharingCommand::OpenLink { hash: LinkHash([1; 32]) };
     world.0.next += 1;
-    let request = Request { id: world.0.next, now_ms: world.0.now, command: Command::Sharing(Box::new(open())) };
+    let command = Command::Sharing { act: Box::new(open()), trail: Box::new(trail(1)) };
+    let request = Request { id: world.0.next, now_ms: world.0.now, command };
     let first = world.0.repeat(&request);
     assert!(matches!(&first, Outcome::Sharing(SharingOutcome::Opened(link)) if link.opens.len() == 1));
     assert_eq!(world.0.repeat(&request), first, "a retry counts once");

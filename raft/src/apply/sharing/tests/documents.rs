@@ -53,6 +53,26 @@ fn the_trash_hides_counts_restores_and_erases_after_its_time() {
 }
 
 #[test]
+fn what_was_done_and_what_fell_due_is_in_the_owners_history() {
+    let mut world = World::new(2);
+    let document = world.upload(2, 0, 10);
+    let until_ms = Some(world.0.now + DAY);
+    world.share(0, document, vec![NewShare { until_ms, ..new_share(1, 1, Moment::Now) }]);
+    assert_eq!(world.share(0, document, vec![new_share(2, 1, Moment::Now)]), refused(SharingRefusal::AlreadyShared), "not in it");
+    world.accept(1, 1);
+    world.pass(DAY);
+    world.trash(0, document);
+    world.pass(TRASH_KEPT_MS);
+    let told = view::document_history(&world.0.store, vault(0), document, u64::MAX, 20).unwrap();
+    let names: Vec<&str> = told.iter().map(|entry| entry.event.kind.name()).collect();
+    let wanted = ["document.erased", "document.trashed", "share.lapsed", "share.accepted", "share.offered", "document.uploaded"];
+    assert_eq!(names, wanted);
+    assert_ne!(told[0].event.trail.salt, told[2].event.trail.salt, "each event of due work has a salt of its own");
+    let of_recipient = view::history(&world.0.store, vault(1), u64::MAX, 20).unwrap();
+    assert!(of_recipient.iter().all(|entry| entry.event.document.is_none()), "nothing of it is in the recipient's");
+}
+
+#[test]
 fn an_old_version_comes_back_over_the_same_blob() {
     let mut world = World::new(2);
     let document = world.upload(2, 0, 10);
