@@ -22,7 +22,10 @@ use tracing::Instrument;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    api::{Gateway, auth, caller::Trace, content, documents, health, history, log, me, openapi, services, sessions, uploads},
+    api::{
+        Gateway, address, auth, caller::Trace, content, documents, health, history, log, me, notifications, openapi, services, sessions,
+        uploads, webhooks,
+    },
     problem::{Code, Problem},
 };
 
@@ -36,7 +39,7 @@ fn table() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(auth::callback))
         .routes(routes!(sessions::list, sessions::end_others))
         .routes(routes!(sessions::end))
-        .routes(routes!(me::read))
+        .routes(routes!(me::read, address::change))
         .routes(routes!(documents::list, documents::create))
         .routes(routes!(documents::read, documents::delete))
         .routes(routes!(documents::versions))
@@ -60,6 +63,15 @@ fn table() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(log::key))
         .routes(routes!(log::proof_file))
         .routes(routes!(log::tile))
+        .routes(routes!(address::verify))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::read))
+        .routes(routes!(notifications::read_all))
+        .routes(routes!(notifications::read_settings, notifications::write_settings))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::read, webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::deliveries))
 }
 
 /// The whole service.

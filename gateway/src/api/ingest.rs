@@ -29,6 +29,7 @@ use crate::{
     api::{
         Caller, Gateway,
         name::Label,
+        notifications,
         scanning::{self, Stored},
         trail,
         vault::OpenVault,
@@ -307,6 +308,9 @@ pub async fn receive(gateway: &Arc<Gateway>, caller: &Caller, vault: &OpenVault,
                 gateway.telemetry.upload_aborted();
             }
         }
+    }
+    if result.as_ref().is_err_and(|problem| problem.code == Code::MalwareDetected) {
+        notifications::tell_of_malware(gateway, vault, &plan.label).await;
     }
     result
 }

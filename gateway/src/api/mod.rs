@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`state`] (what a request sees), [`caller`] (who asks), [`access`] (what each route asks of them),
 //! [`documents`] and [`content`] (the heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`scanning`] (what may
-//! stay), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`services`], [`me`],
+//! stay), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`services`], [`me`], [`address`], [`notifications`], [`webhooks`],
 //! [`history`] (what happened, to its owner), [`log`] (the same, to auditors), [`trail`] (what acts bring for it),
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
@@ -12,6 +12,7 @@
 //! and what does not exist give the same answer; (3) a refused request changes nothing.
 
 pub mod access;
+pub mod address;
 pub mod auth;
 pub mod caller;
 pub mod content;
@@ -24,6 +25,7 @@ pub mod json;
 pub mod log;
 pub mod me;
 pub mod name;
+pub mod notifications;
 pub mod openapi;
 pub mod params;
 pub mod resume;
@@ -34,6 +36,7 @@ pub mod state;
 pub mod trail;
 pub mod uploads;
 pub mod vault;
+pub mod webhooks;
 
 #[cfg(test)]
 #[path = "../ports_memory.rs"]
