@@ -268,7 +268,8 @@ pub async fn write_settings(
     let own = view::notice::notice_box(&*gateway.metadata.view(), caller.vault)?;
     require_match(&headers, &etag(&own))?;
     let command = NoticeCommand::SetChannels { vault: caller.vault, revision: own.revision, channels };
-    settings(&*changed(&gateway, command).await?)
+    let own = changed(&gateway, command).await?;
+    settings(&own)
 }
 
 /// Proposes a command of this family.

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use super::{
     Caller, Gateway,
     ingest::{BodyReader, ChunkSink, Finished, commit, len_u64, new_buffer, target_document},
+    notifications,
     scanning::{self, Stored},
     trail,
     vault::OpenVault,

@@ -257,7 +257,8 @@ pub async fn change(
     let url = url.map(|url| vault.seal_hook_url(found.id, &url)).transpose()?;
     let command =
         NoticeCommand::ChangeWebhook { vault: caller.vault, id: found.id, revision: found.revision, url, enabled: change.enabled };
-    answer(&vault, &*changed(&gateway, command).await?)
+    let webhook = changed(&gateway, command).await?;
+    answer(&vault, &webhook)
 }
 
 /// Takes a webhook away.

@@ -14,6 +14,7 @@ use std::{
 use kluis_chunkstore::ids::SiteName;
 use kluis_gateway::{
     auth::jose::{ContentEncryption, KeyManagement, SignatureAlgorithm},
+    notify::mail::{MailAddress, MailTls},
     scan::{
         NotScannable, ScanLimits, ScannerConfig,
         archive::ArchiveLimits,
@@ -25,16 +26,16 @@ use super::{
     Place, Problem,
     raw::{Entry, RawConfig, RawValue},
     schema::{
-        RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawNode, RawRaft, RawReconcile,
-        RawScan, RawStorage,
+        RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawMail, RawNode, RawRaft,
+        RawReconcile, RawScan, RawStorage, RawWebhooks,
     },
     types::{
         CardConfig, CertificateFiles, Config, DisksConfig, GatewayConfig, IdentityConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat,
-        MasterKeyConfig, NodeConfig, RaftConfig, ReconcileConfig, StorageConfig,
+        MailConfig, MasterKeyConfig, NodeConfig, RaftConfig, ReconcileConfig, StorageConfig,
     },
     values::{
-        address, boolean, duration, issuer_address, label, level_filter, list, one_of, parsed, path, public_address, readable, scopes,
-        secret, size, whole,
+        address, boolean, duration, host_name, issuer_address, label, level_filter, list, one_of, parsed, path, public_address, readable, scopes,
+        secret, size, text, whole,
     },
 };
 
@@ -48,7 +49,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// What `raw` means. `None`, or a value with `problems`, is no configuration.
 pub fn check(file: &Path, raw: RawConfig, problems: &mut Vec<Problem>) -> Option<Config> {
-    let RawConfig { node, listen, disks, gateway, identity, keys, storage, reconcile, raft, limits, scan, log, clock, demo } = raw;
+    let RawConfig { node, listen, disks, gateway, identity, keys, storage, reconcile, raft, limits, scan, mail, webhooks, log, clock, demo } =
+        raw;
     let before = problems.len();
     let mut c = Checker { problems };
     let listen = check_listen(&mut c, listen);
@@ -67,6 +69,13 @@ pub fn check(file: &Path, raw: RawConfig, problems: &mut Vec<Problem>) -> Option
         c.problem(place, "demo.embedded", only_loopback);
     }
 
+    let RawWebhooks { loopback: webhooks_loopback } = webhooks;
+    let place = webhooks_loopback.as_ref().map_or(Place::Default, |e| e.place.clone());
+    let webhooks_loopback = c.needed("webhooks.loopback", webhooks_loopback, boolean, false);
+    if webhooks_loopback && !loopback {
+        c.problem(place, "webhooks.loopback", only_loopback);
+    }
+
     let node = check_node(&mut c, node);
     let disks = check_disks(&mut c, disks);
     let gateway = check_gateway(&mut c, gateway, identity, keys, listen.gateway.is_some());
@@ -75,12 +84,29 @@ pub fn check(file: &Path, raw: RawConfig, problems: &mut Vec<Problem>) -> Option
     let raft = check_raft(&mut c, raft);
     let limits = check_limits(&mut c, limits);
     let scan = check_scan(&mut c, scan);
+    let mail = check_mail(&mut c, mail);
     let log = check_log(&mut c, log);
     if c.problems.len() > before {
         return None;
     }
     let file = file.to_owned();
-    Some(Config { file, node, listen, disks, gateway, storage, reconcile, raft, limits, scan, log, clock_offset_file, demo })
+    Some(Config {
+        file,
+        node,
+        listen,
+        disks,
+        gateway,
+        storage,
+        reconcile,
+        raft,
+        limits,
+        scan,
+        mail,
+        webhooks_loopback,
+        log,
+        clock_offset_file,
+        demo,
+    })
 }
 
 fn check_node(c: &mut Checker<'_>, raw: RawNode) -> NodeConfig {
@@ -375,6 +401,33 @@ fn check_scan(c: &mut Checker<'_>, raw: RawScan) -> Option<ScannerConfig> {
     Some(ScannerConfig { address: address?, deadlines, limits, not_scannable: NotScannable::Refuse })
 }
 
+fn check_mail(c: &mut Checker<'_>, raw: RawMail) -> Option<MailConfig> {
+    let RawMail { host, port, from, tls, user, password_file, ca_file } = raw;
+    let place = |entry: &Option<Entry>| entry.as_ref().map_or(Place::File, |e| e.place.clone());
+    let (tls_place, login_place, from_place) = (place(&tls), place(&user), place(&host));
+    let given = [user.is_some(), password_file.is_some(), host.is_some(), from.is_some()];
+    let host = c.optional("mail.host", host, host_name);
+    let port = c.needed("mail.port", port, |v| whole(v, 1, u16::MAX), 0);
+    let from = c.optional("mail.from", from, |v| MailAddress::parse(text(v)?).map_err(|_| "is not of the form name@example.org".to_owned()));
+    let kinds = [("starttls", MailTls::StartTls), ("implicit", MailTls::Implicit), ("none", MailTls::None)];
+    let tls = c.needed("mail.tls", tls, |v| one_of(v, &kinds), MailTls::StartTls);
+    let user = c.optional("mail.user", user, label);
+    let password_file = c.optional("mail.password_file", password_file, secret);
+    let ca_file = c.optional("mail.ca_file", ca_file, readable);
+    if given[0] != given[1] {
+        c.problem(login_place, "mail.user", "and mail.password_file go together");
+    }
+    if given[2] && !given[3] {
+        c.problem(from_place, "mail.from", "is needed with mail.host");
+    }
+    let host = host?;
+    let is_here = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    if tls == MailTls::None && !is_here {
+        c.problem(tls_place, "mail.tls", "is none, which is accepted only where mail.host is a loopback address");
+    }
+    Some(MailConfig { host, port, from: from?, tls, login: user.zip(password_file), ca_file })
+}
+
 fn check_log(c: &mut Checker<'_>, raw: RawLog) -> LogConfig {
     let RawLog { format, level } = raw;
     let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -456,7 +509,7 @@ mod tests {
                 "master" => "\"pkcs11\"".to_owned(),
                 "quic" | "admin" => format!("\"127.0.0.1:{}\"", if key == "quic" { 7000 } else { 7001 }),
                 "gateway" => "\"127.0.0.1:7002\"".to_owned(),
-                "file" | "pin_file" | "key_file" | "client_key_file" | "encryption_key_file" => {
+                "file" | "pin_file" | "key_file" | "client_key_file" | "encryption_key_file" | "password_file" => {
                     format!("{:?}", secret.display().to_string())
                 }
                 "certificate_file" | "ca_file" | "module" | "card_anchors_file" | "card_authorities_file" | "card_lists_file" => {
@@ -555,6 +608,13 @@ mod tests {
             ("scan", "verdict_deadline") => "\"900d\"",
             ("scan", "entries" | "at_once") => "65535",
             ("scan", _) => "\"1 B\"",
+            ("mail", "host") => "\"not a host\"",
+            ("mail", "port") => "0",
+            ("mail", "from") => "\"nobody\"",
+            ("mail", "tls") => "\"ssl\"",
+            ("mail", "user") => "\"\"",
+            ("mail", _) => "\"/does/not/exist\"",
+            ("webhooks", "loopback") => "\"maybe\"",
             ("log", "format") => "\"xml\"",
             ("log", "level") => "\"inof\"",
             ("clock", "offset_file") => "\"clock\"",

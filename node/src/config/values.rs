@@ -162,6 +162,15 @@ pub(super) fn secret(value: &RawValue) -> Result<PathBuf, String> {
     Ok(path)
 }
 
+/// A host: a name, or a network address.
+pub(super) fn host_name(value: &RawValue) -> Result<String, String> {
+    let host = label(value)?;
+    match Host::parse(&host) {
+        Ok(_) if !host.contains(['/', ':', '@']) || host.parse::<IpAddr>().is_ok() => Ok(host),
+        _ => Err(format!("{host:?} is not a host, as in \"smtp.example.org\"")),
+    }
+}
+
 /// An https address without a path.
 pub(super) fn public_address(value: &RawValue) -> Result<Url, String> {
     let url: Url = parsed(value)?;
