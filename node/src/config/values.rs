@@ -165,10 +165,8 @@ pub(super) fn secret(value: &RawValue) -> Result<PathBuf, String> {
 /// A host: a name, or a network address.
 pub(super) fn host_name(value: &RawValue) -> Result<String, String> {
     let host = label(value)?;
-    match Host::parse(&host) {
-        Ok(_) if !host.contains(['/', ':', '@']) || host.parse::<IpAddr>().is_ok() => Ok(host),
-        _ => Err(format!("{host:?} is not a host, as in \"smtp.example.org\"")),
-    }
+    let is_host = host.parse::<IpAddr>().is_ok() || Host::parse(&host).is_ok();
+    if is_host { Ok(host) } else { Err(format!("{host:?} is not a host, as in \"smtp.example.org\"")) }
 }
 
 /// An https address without a path.
