@@ -65,7 +65,7 @@ impl Files {
                 ("keys", "master") => "\"pkcs11\"".to_owned(),
                 (_, "file" | "pin_file" | "key_file" | "client_key_file" | "encryption_key_file" | "password_file") => {
                     self.quoted("secret")
-                },
+                }
                 (_, "certificate_file" | "ca_file" | "module") => self.quoted("open"),
                 _ if spec.default.is_empty() => spec.example.to_owned(),
                 _ => spec.default.to_owned(),

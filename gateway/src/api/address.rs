@@ -89,12 +89,7 @@ fn code_hash(gateway: &Gateway, vault: VaultId, code: &VerificationCode) -> [u8;
         (status = "default", description = "An error.", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn change(
-    State(gateway): State<Arc<Gateway>>,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<Contact>, Problem> {
+pub async fn change(State(gateway): State<Arc<Gateway>>, caller: Caller, headers: HeaderMap, body: Body) -> Result<Json<Contact>, Problem> {
     let change: ChangeMe = json::body(&gateway, &headers, body).await?;
     // All is read before any of it is done.
     let lang = change.lang.map(|text| Lang::parse(&text).ok_or_else(|| wrong("/lang", "nl, fr, de or en"))).transpose()?;
@@ -141,12 +136,7 @@ pub async fn change(
         (status = "default", description = "An error.", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn verify(
-    State(gateway): State<Arc<Gateway>>,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<Contact>, Problem> {
+pub async fn verify(State(gateway): State<Arc<Gateway>>, caller: Caller, headers: HeaderMap, body: Body) -> Result<Json<Contact>, Problem> {
     let EmailCode { code } = json::body(&gateway, &headers, body).await?;
     let code = VerificationCode::parse(&code).ok_or_else(|| wrong("/code", "eight digits"))?;
     let command = NoticeCommand::VerifyAddress { vault: caller.vault, code_hash: code_hash(&gateway, caller.vault, &code) };

@@ -201,12 +201,7 @@ pub async fn read(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(noti
         (status = "default", description = "An error.", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn read_all(
-    State(gateway): State<Arc<Gateway>>,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<StatusCode, Problem> {
+pub async fn read_all(State(gateway): State<Arc<Gateway>>, caller: Caller, headers: HeaderMap, body: Body) -> Result<StatusCode, Problem> {
     let ReadUntil { until } = json::body(&gateway, &headers, body).await?;
     propose(&gateway, NoticeCommand::MarkAllRead { vault: caller.vault, until: id(&until)? }).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -287,7 +282,9 @@ pub(super) async fn propose(gateway: &Gateway, command: NoticeCommand) -> Result
 pub(super) async fn changed(gateway: &Gateway, command: NoticeCommand) -> Result<Box<NoticeBox>, Problem> {
     match propose(gateway, command).await? {
         Outcome::Notice(NoticeOutcome::Settings(own)) => Ok(own),
-        Outcome::Notice(NoticeOutcome::CodeWrong { left }) => Err(Problem::new(Code::CodeWrong, format!("the code is wrong; {left} tries are left"))),
+        Outcome::Notice(NoticeOutcome::CodeWrong { left }) => {
+            Err(Problem::new(Code::CodeWrong, format!("the code is wrong; {left} tries are left")))
+        }
         other => Err(Problem::internal(format!("unexpected answer about settings: {other:?}"))),
     }
 }

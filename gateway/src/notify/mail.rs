@@ -55,7 +55,8 @@ impl MailAddress {
     /// When it is none, or of a kind that is not taken.
     pub fn parse(text: &str) -> Result<Self, BadAddress> {
         // Quoted local parts may hold anything; nobody's address has one.
-        let is_plain = text.len() <= ADDRESS_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\<>()[],;:".contains(&byte));
+        let is_plain =
+            text.len() <= ADDRESS_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\<>()[],;:".contains(&byte));
         if !is_plain {
             return Err(BadAddress);
         }

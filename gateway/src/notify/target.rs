@@ -166,7 +166,12 @@ mod tests {
 
     #[test]
     fn only_public_targets_are_taken() {
-        for good in ["https://hooks.example.org/a?b=c", "https://93.184.216.34/x", "https://[2606:2800:220:1::1]:8443/", "HTTPS://Hooks.Example.org"] {
+        for good in [
+            "https://hooks.example.org/a?b=c",
+            "https://93.184.216.34/x",
+            "https://[2606:2800:220:1::1]:8443/",
+            "HTTPS://Hooks.Example.org",
+        ] {
             assert!(WebhookUrl::parse(good, false).is_ok(), "{good}");
         }
         for (bad, why) in [
@@ -221,17 +226,39 @@ mod tests {
             assert!(WebhookUrl::parse(good, true).is_ok(), "{good}");
             assert!(WebhookUrl::parse(good, false).is_err(), "{good}");
         }
-        for bad in ["http://localhost/", "https://localhost/", "http://10.0.0.1/", "http://[::ffff:127.0.0.1]/", "https://169.254.169.254/"] {
+        for bad in ["http://localhost/", "https://localhost/", "http://10.0.0.1/", "http://[::ffff:127.0.0.1]/", "https://169.254.169.254/"]
+        {
             assert!(WebhookUrl::parse(bad, true).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn blocks_end_where_they_end() {
-        for public in ["1.1.1.1", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0", "223.255.255.255", "2001:4860:4860::8888"] {
+        for public in [
+            "1.1.1.1",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "223.255.255.255",
+            "2001:4860:4860::8888",
+        ] {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }
-        for inner in ["10.255.255.255", "100.127.255.255", "172.16.0.0", "198.19.255.255", "239.1.1.1", "240.0.0.1", "2001:1ff::1", "2001:db8::1", "::7f00:1", "4000::1"] {
+        for inner in [
+            "10.255.255.255",
+            "100.127.255.255",
+            "172.16.0.0",
+            "198.19.255.255",
+            "239.1.1.1",
+            "240.0.0.1",
+            "2001:1ff::1",
+            "2001:db8::1",
+            "::7f00:1",
+            "4000::1",
+        ] {
             assert!(!is_public(inner.parse().unwrap()), "{inner}");
         }
     }

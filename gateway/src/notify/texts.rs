@@ -150,9 +150,12 @@ fn titles(kind: NoticeKind) -> [&'static str; 4] {
             "Ihre Einladung wurde angenommen",
             "Your invitation was accepted",
         ],
-        K::InvitationRefused => {
-            ["Uw uitnodiging werd geweigerd", "Votre invitation a été refusée", "Ihre Einladung wurde abgelehnt", "Your invitation was refused"]
-        }
+        K::InvitationRefused => [
+            "Uw uitnodiging werd geweigerd",
+            "Votre invitation a été refusée",
+            "Ihre Einladung wurde abgelehnt",
+            "Your invitation was refused",
+        ],
         K::InvitationExpired => {
             ["Uw uitnodiging is verlopen", "Votre invitation a expiré", "Ihre Einladung ist abgelaufen", "Your invitation has expired"]
         }
@@ -252,8 +255,12 @@ fn titles(kind: NoticeKind) -> [&'static str; 4] {
             "Die Gegenzeichnung einer Beglaubigung ist fehlgeschlagen",
             "The countersignature of a certification failed",
         ],
-        K::Quota80 => ["Uw kluis is voor 80 % vol", "Votre coffre est rempli à 80 %", "Ihr Tresor ist zu 80 % voll", "Your vault is 80 % full"],
-        K::Quota95 => ["Uw kluis is voor 95 % vol", "Votre coffre est rempli à 95 %", "Ihr Tresor ist zu 95 % voll", "Your vault is 95 % full"],
+        K::Quota80 => {
+            ["Uw kluis is voor 80 % vol", "Votre coffre est rempli à 80 %", "Ihr Tresor ist zu 80 % voll", "Your vault is 80 % full"]
+        }
+        K::Quota95 => {
+            ["Uw kluis is voor 95 % vol", "Votre coffre est rempli à 95 %", "Ihr Tresor ist zu 95 % voll", "Your vault is 95 % full"]
+        }
         K::Quota100 => ["Uw kluis is vol", "Votre coffre est plein", "Ihr Tresor ist voll", "Your vault is full"],
         K::DeathReported => [
             "Uw overlijden werd gemeld: meld u aan als dat niet klopt",

@@ -34,8 +34,8 @@ use super::{
         MailConfig, MasterKeyConfig, NodeConfig, RaftConfig, ReconcileConfig, StorageConfig,
     },
     values::{
-        address, boolean, duration, host_name, issuer_address, label, level_filter, list, one_of, parsed, path, public_address, readable, scopes,
-        secret, size, text, whole,
+        address, boolean, duration, host_name, issuer_address, label, level_filter, list, one_of, parsed, path, public_address, readable,
+        scopes, secret, size, text, whole,
     },
 };
 
@@ -49,8 +49,24 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// What `raw` means. `None`, or a value with `problems`, is no configuration.
 pub fn check(file: &Path, raw: RawConfig, problems: &mut Vec<Problem>) -> Option<Config> {
-    let RawConfig { node, listen, disks, gateway, identity, keys, storage, reconcile, raft, limits, scan, mail, webhooks, log, clock, demo } =
-        raw;
+    let RawConfig {
+        node,
+        listen,
+        disks,
+        gateway,
+        identity,
+        keys,
+        storage,
+        reconcile,
+        raft,
+        limits,
+        scan,
+        mail,
+        webhooks,
+        log,
+        clock,
+        demo,
+    } = raw;
     let before = problems.len();
     let mut c = Checker { problems };
     let listen = check_listen(&mut c, listen);
@@ -408,7 +424,8 @@ fn check_mail(c: &mut Checker<'_>, raw: RawMail) -> Option<MailConfig> {
     let given = [user.is_some(), password_file.is_some(), host.is_some(), from.is_some()];
     let host = c.optional("mail.host", host, host_name);
     let port = c.needed("mail.port", port, |v| whole(v, 1, u16::MAX), 0);
-    let from = c.optional("mail.from", from, |v| MailAddress::parse(text(v)?).map_err(|_| "is not of the form name@example.org".to_owned()));
+    let from =
+        c.optional("mail.from", from, |v| MailAddress::parse(text(v)?).map_err(|_| "is not of the form name@example.org".to_owned()));
     let kinds = [("starttls", MailTls::StartTls), ("implicit", MailTls::Implicit), ("none", MailTls::None)];
     let tls = c.needed("mail.tls", tls, |v| one_of(v, &kinds), MailTls::StartTls);
     let user = c.optional("mail.user", user, label);

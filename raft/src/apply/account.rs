@@ -6,8 +6,8 @@ use crate::{
     command::{AccountSeed, SessionFacts},
     keys,
     model::{
-        Account, AccountId, Actor, Event, EventKind, NewNotice, NoticeDetails, NoticeKind, Sealed, Session, SessionId, TimeMs, Trail, Vault,
-        VaultId,
+        Account, AccountId, Actor, Event, EventKind, NewNotice, NoticeDetails, NoticeKind, Sealed, Session, SessionId, TimeMs, Trail,
+        Vault, VaultId,
     },
     outcome::{Outcome, Refusal},
     store::{StoreError, Transaction},

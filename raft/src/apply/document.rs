@@ -14,8 +14,8 @@ use crate::{
     command::{ChangeDocument, DocumentCommand},
     keys,
     model::{
-        Attributes, Blob, BlobLayout, Document, DocumentId, DocumentState, EndReason, Event, EventKind, NewNotice, NoticeKind, Scan, Share, ShareState, SharedKey,
-        TimeMs, Trail, Vault, VaultId, Version,
+        Attributes, Blob, BlobLayout, Document, DocumentId, DocumentState, EndReason, Event, EventKind, NewNotice, NoticeKind, Scan, Share,
+        ShareState, SharedKey, TimeMs, Trail, Vault, VaultId, Version,
     },
     outcome::{DocumentOutcome, DocumentRefusal, Outcome, Refusal},
     policy::{Action, Case, Denial, Phase, Reason, decide},

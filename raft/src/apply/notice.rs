@@ -26,8 +26,8 @@ use crate::{
     command::NoticeCommand,
     keys,
     model::{
-        Channels, Content, NewNotice, Notice, NoticeBox, NoticeDetails, NoticeId, NoticeKind, PendingAddress, Sealed, Target, TimeMs, Vault,
-        VaultId, Webhook, WebhookId,
+        Channels, Content, NewNotice, Notice, NoticeBox, NoticeDetails, NoticeId, NoticeKind, PendingAddress, Sealed, Target, TimeMs,
+        Vault, VaultId, Webhook, WebhookId,
     },
     outcome::{NoticeOutcome, NoticeRefusal, Outcome, Refusal},
     store::{Read, StoreError, Transaction},
@@ -132,9 +132,8 @@ pub(super) fn due(tx: &mut Transaction<'_>, now: TimeMs, key: &[u8]) -> Result<(
 /// # Errors
 /// The store failed.
 pub fn quota(tx: &mut Transaction<'_>, now: TimeMs, vault: &Vault) -> Result<(), StoreError> {
-    let is_at = |percent: u8| {
-        vault.used_bytes > 0 && u128::from(vault.used_bytes) * 100 >= u128::from(vault.quota_bytes) * u128::from(percent)
-    };
+    let is_at =
+        |percent: u8| vault.used_bytes > 0 && u128::from(vault.used_bytes) * 100 >= u128::from(vault.quota_bytes) * u128::from(percent);
     let reached = QUOTA_STEPS.into_iter().rev().find(|(percent, _)| is_at(*percent));
     let mut own = view::notice::notice_box(tx, vault.id)?;
     let (level, told) = (reached.map_or(0, |(percent, _)| percent), own.quota_told);

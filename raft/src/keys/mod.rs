@@ -21,9 +21,7 @@ use crate::{
 mod notice;
 mod sharing;
 
-pub use notice::{
-    deliveries, deliveries_due, delivery, delivery_due, delivery_due_parts, notice, notice_box, notices, webhook, webhooks,
-};
+pub use notice::{deliveries, deliveries_due, delivery, delivery_due, delivery_due_parts, notice, notice_box, notices, webhook, webhooks};
 pub use sharing::{
     contact, death, former, given, given_between, given_by, incoming, incoming_of, link, link_by_hash, links_of, opened, opened_of, pair,
     share, shares_of, shares_of_vault, waiting, waiting_of,

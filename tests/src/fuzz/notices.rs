@@ -15,7 +15,12 @@ const WORDS: &str = include_str!("../../fuzz/dictionaries/notices.dict");
 
 /// The targets of this file.
 pub const TARGETS: &[Target] = &[
-    Target::new("webhook_url", webhook_url, || texts(&["https://hooks.example.org/a?b=c", "https://93.184.216.34:8443/", "http://127.0.0.1:80/"]), WORDS),
+    Target::new(
+        "webhook_url",
+        webhook_url,
+        || texts(&["https://hooks.example.org/a?b=c", "https://93.184.216.34:8443/", "http://127.0.0.1:80/"]),
+        WORDS,
+    ),
     Target::new("mail_address", mail_address, || texts(&["alice.b+c@mail.example.org", "@", "a@[127.0.0.1]"]), WORDS),
     Target::new("mail_code", mail_code, || texts(&["01234567", "0123456"]), WORDS),
 ];
@@ -32,7 +37,7 @@ fn webhook_url(data: &[u8]) -> bool {
     assert!(url.as_str().starts_with("https://") && url.as_str().bytes().all(|byte| byte.is_ascii_graphic()), "an address breaks a line");
     let host = url.as_str().trim_start_matches("https://").split(['/', '?']).next().unwrap_or_default();
     let host = host.trim_start_matches('[').split(']').next().unwrap_or_default();
-    let number = host.parse().or_else(|_| host.split(':').next().unwrap_or_default().parse());
+    let number = host.parse::<std::net::IpAddr>().or_else(|_| host.split(':').next().unwrap_or_default().parse());
     assert!(number.is_err() || number.is_ok_and(is_public), "an address inside is taken: {}", url.as_str());
     true
 }

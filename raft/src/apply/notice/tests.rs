@@ -150,7 +150,9 @@ fn failures_are_shown_tried_again_ever_later_and_given_up() {
     run(&mut machine, told(NoticeKind::ShareOffered));
     assert_eq!(deliveries(&machine).len(), before);
     let on = NoticeCommand::ChangeWebhook { vault: ALICE, id: hook.id, revision: hook.revision, url: None, enabled: Some(true) };
-    assert!(matches!(run(&mut machine, on.clone()), Outcome::Notice(NoticeOutcome::Webhook(w)) if w.enabled && w.failing_since_ms.is_none()));
+    assert!(
+        matches!(run(&mut machine, on.clone()), Outcome::Notice(NoticeOutcome::Webhook(w)) if w.enabled && w.failing_since_ms.is_none())
+    );
     assert!(matches!(run(&mut machine, on), Outcome::Refused(Refusal::Notice(NoticeRefusal::RevisionMismatch { actual: 2 }))));
 }
 
