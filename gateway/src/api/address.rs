@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What a person says of themselves; what is absent stays.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeMe {
     /// Mail address; a code is sent there. `null` takes it away.
@@ -44,7 +44,7 @@ pub struct EmailCode {
 
 /// Mail address and language of a person.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Contact {
+pub struct OwnContact {
     /// The verified mail address.
     pub email: Option<String>,
     /// One that waits for its code.
@@ -63,9 +63,9 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
 ///
 /// # Errors
 /// 503 when an address does not open.
-pub(super) fn contact(vault: &OpenVault, own: &NoticeBox) -> Result<Contact, Problem> {
+pub(super) fn contact(vault: &OpenVault, own: &NoticeBox) -> Result<OwnContact, Problem> {
     let open = |sealed| vault.open_address(sealed).map(|address| address.as_str().to_owned());
-    Ok(Contact {
+    Ok(OwnContact {
         email: own.address.as_ref().map(open).transpose()?,
         email_pending: own.pending.as_ref().map(|pending| open(&pending.address)).transpose()?,
         lang: own.lang.as_str(),
@@ -85,11 +85,16 @@ fn code_hash(gateway: &Gateway, vault: VaultId, code: &VerificationCode) -> [u8;
     patch, path = "/v1/me", tag = "me", security(("bearer" = [])),
     request_body(content = ChangeMe, content_type = "application/json"),
     responses(
-        (status = 200, body = Contact),
+        (status = 200, body = OwnContact),
         (status = "default", description = "An error.", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn change(State(gateway): State<Arc<Gateway>>, caller: Caller, headers: HeaderMap, body: Body) -> Result<Json<Contact>, Problem> {
+pub async fn change(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<OwnContact>, Problem> {
     let change: ChangeMe = json::body(&gateway, &headers, body).await?;
     // All is read before any of it is done.
     let lang = change.lang.map(|text| Lang::parse(&text).ok_or_else(|| wrong("/lang", "nl, fr, de or en"))).transpose()?;
@@ -132,11 +137,16 @@ pub async fn change(State(gateway): State<Arc<Gateway>>, caller: Caller, headers
     post, path = "/v1/me/email/verify", tag = "me", security(("bearer" = [])),
     request_body(content = EmailCode, content_type = "application/json"),
     responses(
-        (status = 200, body = Contact),
+        (status = 200, body = OwnContact),
         (status = "default", description = "An error.", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn verify(State(gateway): State<Arc<Gateway>>, caller: Caller, headers: HeaderMap, body: Body) -> Result<Json<Contact>, Problem> {
+pub async fn verify(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<OwnContact>, Problem> {
     let EmailCode { code } = json::body(&gateway, &headers, body).await?;
     let code = VerificationCode::parse(&code).ok_or_else(|| wrong("/code", "eight digits"))?;
     let command = NoticeCommand::VerifyAddress { vault: caller.vault, code_hash: code_hash(&gateway, caller.vault, &code) };

@@ -77,7 +77,7 @@ pub struct Me {
     /// First sign-in.
     pub created_at: String,
     /// Mail address and language.
-    pub contact: address::Contact,
+    pub contact: address::OwnContact,
     /// This session.
     pub session: SessionView,
 }

@@ -14,7 +14,6 @@ use std::{
 use kluis_chunkstore::ids::SiteName;
 use kluis_gateway::{
     auth::jose::{ContentEncryption, KeyManagement, SignatureAlgorithm},
-    notify::mail::{MailAddress, MailTls},
     scan::{
         NotScannable, ScanLimits, ScannerConfig,
         archive::ArchiveLimits,
@@ -26,18 +25,20 @@ use super::{
     Place, Problem,
     raw::{Entry, RawConfig, RawValue},
     schema::{
-        RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawMail, RawNode, RawRaft,
-        RawReconcile, RawScan, RawStorage, RawWebhooks,
+        RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawNode, RawRaft, RawReconcile,
+        RawScan, RawStorage, RawWebhooks,
     },
     types::{
         CardConfig, CertificateFiles, Config, DisksConfig, GatewayConfig, IdentityConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat,
-        MailConfig, MasterKeyConfig, NodeConfig, RaftConfig, ReconcileConfig, StorageConfig,
+        MasterKeyConfig, NodeConfig, RaftConfig, ReconcileConfig, StorageConfig,
     },
     values::{
-        address, boolean, duration, host_name, issuer_address, label, level_filter, list, one_of, parsed, path, public_address, readable,
-        scopes, secret, size, text, whole,
+        address, boolean, duration, issuer_address, label, level_filter, list, one_of, parsed, path, public_address, readable, scopes,
+        secret, size, whole,
     },
 };
+
+mod mail;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -100,7 +101,7 @@ pub fn check(file: &Path, raw: RawConfig, problems: &mut Vec<Problem>) -> Option
     let raft = check_raft(&mut c, raft);
     let limits = check_limits(&mut c, limits);
     let scan = check_scan(&mut c, scan);
-    let mail = check_mail(&mut c, mail);
+    let mail = mail::check(&mut c, mail);
     let log = check_log(&mut c, log);
     if c.problems.len() > before {
         return None;
@@ -415,34 +416,6 @@ fn check_scan(c: &mut Checker<'_>, raw: RawScan) -> Option<ScannerConfig> {
     };
     let deadlines = Deadlines { connect: 5 * SECOND, write: 30 * SECOND, verdict };
     Some(ScannerConfig { address: address?, deadlines, limits, not_scannable: NotScannable::Refuse })
-}
-
-fn check_mail(c: &mut Checker<'_>, raw: RawMail) -> Option<MailConfig> {
-    let RawMail { host, port, from, tls, user, password_file, ca_file } = raw;
-    let place = |entry: &Option<Entry>| entry.as_ref().map_or(Place::File, |e| e.place.clone());
-    let (tls_place, login_place, from_place) = (place(&tls), place(&user), place(&host));
-    let given = [user.is_some(), password_file.is_some(), host.is_some(), from.is_some()];
-    let host = c.optional("mail.host", host, host_name);
-    let port = c.needed("mail.port", port, |v| whole(v, 1, u16::MAX), 0);
-    let from =
-        c.optional("mail.from", from, |v| MailAddress::parse(text(v)?).map_err(|_| "is not of the form name@example.org".to_owned()));
-    let kinds = [("starttls", MailTls::StartTls), ("implicit", MailTls::Implicit), ("none", MailTls::None)];
-    let tls = c.needed("mail.tls", tls, |v| one_of(v, &kinds), MailTls::StartTls);
-    let user = c.optional("mail.user", user, label);
-    let password_file = c.optional("mail.password_file", password_file, secret);
-    let ca_file = c.optional("mail.ca_file", ca_file, readable);
-    if given[0] != given[1] {
-        c.problem(login_place, "mail.user", "and mail.password_file go together");
-    }
-    if given[2] && !given[3] {
-        c.problem(from_place, "mail.from", "is needed with mail.host");
-    }
-    let host = host?;
-    let is_here = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    if tls == MailTls::None && !is_here {
-        c.problem(tls_place, "mail.tls", "is none, which is accepted only where mail.host is a loopback address");
-    }
-    Some(MailConfig { host, port, from: from?, tls, login: user.zip(password_file), ca_file })
 }
 
 fn check_log(c: &mut Checker<'_>, raw: RawLog) -> LogConfig {

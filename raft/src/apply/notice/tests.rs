@@ -79,6 +79,23 @@ fn fullness_is_told_once_a_step_and_again_after_it_fell() {
 }
 
 #[test]
+fn a_new_device_is_told_with_what_was_sealed_of_it() {
+    let mut machine = machine();
+    assert!(kinds(&machine).is_empty(), "the first device of a new person is no news");
+    let mut again = sign_in(0, 7);
+    if let Command::SignIn { facts, .. } = &mut again {
+        facts.device_hash = [9; 16];
+        facts.device = Some((ALICE, Sealed(vec![5])));
+    }
+    assert!(matches!(machine.run(again), Outcome::SignedIn { new_device: true, .. }));
+    let told = view::notice::notices(&machine.store, ALICE, None, 10).unwrap();
+    assert_eq!((told.len(), told[0].kind), (1, NoticeKind::NewDevice));
+    assert_eq!(told[0].details, Some(NoticeDetails { place: 7, text: Sealed(vec![5]) }));
+    machine.run(sign_in(0, 8));
+    assert_eq!(kinds(&machine).len(), 1, "a device that was seen is no news");
+}
+
+#[test]
 fn a_vault_keeps_a_bounded_number_for_a_bounded_time() {
     let mut machine = machine();
     for _ in 0..Notice::PER_VAULT_MAX + 5 {
