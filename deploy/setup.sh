@@ -48,6 +48,7 @@ need() { # package, reason, test...
 }
 # Programs that are not on everybody's PATH.
 has_system() { PATH="$PATH:/usr/sbin:/sbin" has "$1"; }
+has_aiosmtpd() { has python3 && python3 -c 'import aiosmtpd' 2>/dev/null; }
 has_compiler() { has gcc && has g++ && has make; }
 
 need build-essential "C and C++ compilers, for RocksDB and the crypto library" has_compiler
@@ -59,6 +60,7 @@ need python3 "the README reads demo.json with it" has python3
 if [ "$what" = test ]; then
     need softhsm2 "the HSM of the PKCS#11 tests" has softhsm2-util
     need clamav-daemon "the virus scanner of the scanning tests, which start their own" has_system clamd
+    need python3-aiosmtpd "the mail server of the tests of notices, which start their own" has_aiosmtpd
     need openssl "makes certificates by hand where a test needs a wrong one" has openssl
     need bsdutils "script makes the terminal on which the progress bar is tested" has script
     need iproute2 "network namespaces and their cards, for the tests of a network between sites" has_system ip

@@ -3,7 +3,7 @@
 //! Reading order: [`ports`] (what it needs from outside), [`router`] (every URL on one screen), [`api`]
 //! (one resource a file), [`auth`] (who asks), [`scan`] (what content is and whether it is malicious), [`seal`] and
 //! [`keys`] (what makes bytes unreadable to a disk), [`upload`] and [`range`] (pure rules), [`recorder`] (events of
-//! reads, gathered), [`problem`] (every error with its code), [`limits`]
+//! reads, gathered), [`notify`] (mail and webhooks), [`problem`] (every error with its code), [`limits`]
 //! (sizes, rates and deadlines in one place), [`server`] (the listener), [`strict`] (what the parsers would
 //! tolerate).
 //!
@@ -16,6 +16,7 @@ pub mod api;
 pub mod auth;
 pub mod keys;
 pub mod limits;
+pub mod notify;
 pub mod ports;
 pub mod problem;
 pub mod range;

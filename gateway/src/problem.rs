@@ -91,7 +91,10 @@ codes! {
     UploadBusy = "upload_busy", 409, "Another request is writing to this upload", "Wait until it ends, or send it again later.";
     UploadRestart = "upload_restart", 409, "The upload met too many failures", "Begin a new upload.";
     TooManyServices = "too_many_services", 409, "The vault has as many services as it may have", "Delete one that is not used.";
+    TooManyWebhooks = "too_many_webhooks", 409, "The vault has as many webhooks as it may have", "Delete one that is not used.";
+    MailOff = "mail_off", 409, "This service sends no mail", "Use the list of notices, or a webhook.";
     Conflict = "conflict", 409, "The thing changed meanwhile", "Read it again and repeat the request.";
+    CodeExpired = "code_expired", 410, "No code is expected", "Send the mail address again: a new code is sent there.";
     DocumentGone = "document_gone", 410, "The document was deleted", "It cannot be brought back.";
     PreconditionFailed = "precondition_failed", 412, "The thing changed since you read it", "Read it again and send its new ETag.";
     TusVersion = "tus_version", 412, "This version of the tus protocol is not spoken here", "Send Tus-Resumable: 1.0.0.";
@@ -105,6 +108,8 @@ codes! {
     DigestMismatch = "digest_mismatch", 422, "The content does not match its digest", "Send the content again.";
     MalwareDetected = "malware_detected", 422, "The content is malicious", "Nothing was stored. Check the device that the file comes from.";
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The Idempotency-Key was used for another request", "Use a fresh key for each new request.";
+    UrlRefused = "url_refused", 422, "Notices are not posted to this address", "Use an https address of the public network, without a user, a password or a fragment.";
+    CodeWrong = "code_wrong", 422, "The code is wrong", "Enter the eight digits of the newest mail.";
     Unprocessable = "unprocessable", 422, "A value breaks a limit", "The detail says which.";
     PreconditionRequired = "precondition_required", 428, "If-Match is needed", "Send the ETag that you saw in If-Match, so that nobody's change is lost.";
     TooManyRequests = "too_many_requests", 429, "Too many requests", "Wait as long as Retry-After says.";
@@ -314,6 +319,7 @@ impl From<Refusal> for Problem {
             Refusal::NotInitialised => Code::Unavailable,
             Refusal::Document(refusal) => by_name(refusal.code()),
             Refusal::Sharing(refusal) => by_name(refusal.code()),
+            Refusal::Notice(refusal) => by_name(refusal.code()),
             Refusal::Identity(refusal) => match refusal {
                 IdentityRefusal::OtherPerson => Code::LoginMismatch,
                 IdentityRefusal::TooWeak => Code::WeakIdentity,

@@ -23,8 +23,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     api::{
-        Gateway, auth, caller::Trace, content, deaths, documents, health, history, incoming, links, log, manage, me, open_links, openapi,
-        services, sessions, shares, uploads,
+        Gateway, address, auth, caller::Trace, content, deaths, documents, health, history, incoming, links, log, manage, me,
+        notifications, open_links, openapi, services, sessions, shares, uploads, webhooks,
     },
     problem::{Code, Problem},
 };
@@ -39,7 +39,7 @@ fn table() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(auth::callback))
         .routes(routes!(sessions::list, sessions::end_others))
         .routes(routes!(sessions::end))
-        .routes(routes!(me::read))
+        .routes(routes!(me::read, address::change))
         .routes(routes!(documents::list, documents::create))
         .routes(routes!(documents::read, documents::delete, manage::change))
         .routes(routes!(documents::versions))
@@ -85,6 +85,15 @@ fn table() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(open_links::content))
         .routes(routes!(deaths::create))
         .routes(routes!(deaths::reverse))
+        .routes(routes!(address::verify))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::read))
+        .routes(routes!(notifications::read_all))
+        .routes(routes!(notifications::read_settings, notifications::write_settings))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::read, webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::deliveries))
 }
 
 /// The whole service.

@@ -29,11 +29,7 @@ use kluis_chunkstore::{
 };
 use kluis_gateway::{
     api::{Gateway, GatewayConfig as HttpConfig, Guards, Health},
-    auth::{
-        jose::jwk::{DecryptionKey, SigningKey},
-        oidc::{ClientKeys, ProviderConfig, RelyingParty, SignIn},
-        webeid::{WebEid, WebEidConfig},
-    },
+    auth::oidc::SignIn,
     keys::{
         KeyRing, LookupKey, MasterKey,
         file::FileMasterKey,
@@ -69,10 +65,11 @@ use crate::{
     checkpoints::{self, CheckpointOptions},
     config::{
         Config,
-        types::{CardConfig, GatewayConfig, IdentityConfig, MasterKeyConfig},
+        types::{GatewayConfig, MasterKeyConfig},
     },
     data_path::{ClusterBytes, DataPath, DataPathOptions},
     disks::DiskSet,
+    dispatcher,
     exit::ExitError,
     health::NodeHealth,
     logging,
@@ -80,6 +77,7 @@ use crate::{
     metrics::NodeMetrics,
     peers::{Peers, QuicTransport, follow_members},
     reconcile::{Reconcile, ReconcileOptions},
+    ways,
 };
 
 /// Suspects that wait for reconcile.
@@ -543,14 +541,16 @@ impl GatewayParts {
             let _ = stopping.wait_for(|stop| *stop).await;
         };
         let lists = self.config.gateway.as_ref().and_then(|gateway| gateway.card.as_ref()).map(|card| card.lists_file.clone());
-        let renewing = gateway.sign_in.card().cloned().zip(lists).map(|(card, file)| tokio::spawn(renew_card_lists(card, file)));
+        let renewing = gateway.sign_in.card().cloned().zip(lists).map(|(card, file)| tokio::spawn(ways::renew_card_lists(card, file)));
         let signing = checkpoints::run(gateway.clone(), self.consensus.clone(), self.node, CheckpointOptions::default());
         let signing = tokio::spawn(signing);
+        let sending = tokio::spawn(dispatcher::run(gateway.clone(), self.consensus.clone(), self.node));
         server::serve(gateway.clone(), router, listener, tls, stop, DRAIN).await;
         if let Some(renewing) = renewing {
             renewing.abort();
         }
         signing.abort();
+        sending.abort();
         // Reads that were answered are in the log before this node leaves, if a majority is there.
         let _ = timeout(Duration::from_secs(1), gateway.recorder.flush()).await;
     }
@@ -578,9 +578,9 @@ impl GatewayParts {
         let public_url = config.public_url.as_str().trim_end_matches('/').to_owned();
         let mut providers = Vec::new();
         for identity in &config.identity {
-            providers.push(relying_party(identity, &public_url, &lookup, &self.env)?);
+            providers.push(ways::relying_party(identity, &public_url, &lookup, &self.env)?);
         }
-        let card = config.card.as_ref().map(|card| web_eid(card, &config.public_url, &lookup)).transpose()?;
+        let card = config.card.as_ref().map(|card| ways::web_eid(card, &config.public_url, &lookup)).transpose()?;
         let sign_in = SignIn::new(providers).map_err(|e| e.to_string())?.with_card(card).with_minimum_age(config.minimum_age);
         let limits = limits(&self.config, config);
         Ok(Gateway {
@@ -597,6 +597,7 @@ impl GatewayParts {
             guards: Guards::default(),
             recorder: Recorder::start(self.consensus.clone()),
             scan: self.config.scan.clone().map(|scan| Arc::new(Scanner::new(scan))),
+            notify: Arc::new(ways::notifier(&self.config)?),
         })
     }
 
@@ -631,69 +632,4 @@ fn limits(config: &Config, gateway: &GatewayConfig) -> Limits {
         upload_window_chunks: config.storage.upload_window_chunks,
         ..defaults
     }
-}
-
-fn web_eid(config: &CardConfig, public_url: &url::Url, lookup: &LookupKey) -> Result<Arc<WebEid>, String> {
-    let read = |path: &Path| fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
-    let config = WebEidConfig {
-        public_url: public_url.clone(),
-        anchors_pem: read(&config.anchors_file)?,
-        intermediates_pem: read(&config.authorities_file)?,
-        lists_pem: read(&config.lists_file)?,
-        policies: config.policies.clone(),
-        ocsp_hosts: config.ocsp_hosts.clone(),
-    };
-    WebEid::new(config, lookup).map(Arc::new).map_err(|e| e.to_string())
-}
-
-/// Takes over newer revocation lists from their file. Those that cannot be read leave the old ones, until they expire.
-async fn renew_card_lists(card: Arc<WebEid>, file: std::path::PathBuf) {
-    let mut seen = None;
-    loop {
-        sleep(Duration::from_secs(60)).await;
-        let changed = fs::metadata(&file).and_then(|m| m.modified()).ok();
-        if changed == seen {
-            continue;
-        }
-        let renewed = fs::read(&file).map_err(|e| e.to_string()).and_then(|pem| card.renew_lists(&pem).map_err(|e| e.to_string()));
-        match renewed {
-            Ok(()) => tracing::info!("revocation lists of cards reloaded"),
-            Err(why) => {
-                tracing::error!(code = "CARD_LISTS_UNUSABLE", why, "the old revocation lists of cards stay in force until they expire")
-            }
-        }
-        seen = changed;
-    }
-}
-
-fn relying_party(config: &IdentityConfig, public_url: &str, lookup: &LookupKey, env: &Env) -> Result<RelyingParty, String> {
-    let read = |path: &Path| fs::read(path).map(zeroize::Zeroizing::new).map_err(|e| format!("{}: {e}", path.display()));
-    let signing =
-        SigningKey::from_pem(&read(&config.client_key_file)?).map_err(|e| format!("{}: {e}", config.client_key_file.display()))?;
-    let mut decryption = Vec::new();
-    if let Some(path) = &config.encryption_key_file {
-        decryption.push(DecryptionKey::from_pem(&read(path)?).map_err(|e| format!("{}: {e}", path.display()))?);
-    }
-    let provider = ProviderConfig {
-        name: config.name.clone(),
-        issuer: config.issuer.clone(),
-        client_id: config.client_id.clone(),
-        scope: config.scope.clone(),
-        national_number_claim: config.national_number_claim.clone(),
-        acr_values: config.acr_values.clone(),
-        substantial_acr_values: config.substantial_acr_values.clone(),
-        id_token_alg: config.id_token_alg,
-        id_token_encryption: config.id_token_encryption,
-        require_par: config.require_par,
-        userinfo: config.userinfo,
-        roles_claim: config.roles_claim.clone(),
-        max_age_s: None,
-        ca_pem: match &config.ca_file {
-            Some(path) => Some(read(path)?.to_vec()),
-            None => None,
-        },
-    };
-    let redirect = url::Url::parse(&format!("{public_url}/v1/auth/callback")).map_err(|e| e.to_string())?;
-    let keys = Arc::new(ClientKeys { signing, decryption });
-    RelyingParty::new(provider, keys, redirect, lookup, env.entropy.clone()).map_err(|e| e.to_string())
 }

@@ -13,8 +13,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     model::{
-        Account, Blob, ClusterRecord, Death, DiskRecord, Document, Former, GivenRef, HistoryEntry, IdempotencyRecord, IncomingRef,
-        JoinToken, Link, LinkRef, LogRecord, NodeRecord, PairCount, Service, Session, Share, Upload, Vault, Version,
+        Account, Blob, ClusterRecord, Death, Delivery, DiskRecord, Document, Former, GivenRef, HistoryEntry, IdempotencyRecord,
+        IncomingRef, JoinToken, Link, LinkRef, LogRecord, NodeRecord, Notice, NoticeBox, PairCount, Service, Session, Share, Upload, Vault,
+        Version, Webhook,
     },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},
@@ -68,6 +69,10 @@ records!(
     ServiceRef,
     HistoryEntry,
     LogRecord,
+    Notice,
+    NoticeBox,
+    Webhook,
+    Delivery,
 );
 
 /// The account behind a keyed hash.

@@ -24,10 +24,12 @@ use crate::model::{
 
 pub mod document;
 pub mod identity;
+pub mod notice;
 pub mod sharing;
 
 pub use document::{ChangeDocument, DocumentCommand};
 pub use identity::{IdentityCommand, NewService, SessionFacts};
+pub use notice::NoticeCommand;
 pub use sharing::{ChangeShare, CopyShared, CreateShares, Rewrap, SharingCommand, Which};
 
 /// Most bytes of an encoded request.
@@ -250,6 +252,8 @@ pub enum Command {
     // --- log
     /// The log's own commands.
     Log(LogCommand),
+    /// Notices, their settings and their deliveries.
+    Notice(Box<NoticeCommand>),
 }
 
 /// A node as it joins.

@@ -16,6 +16,8 @@
 //! 12. Every service is found by each of its one or two secrets, and every secret leads to a service that has it.
 //! 13. The log's edge has the root of its entries, each hash by position is that of the entries below it, and every
 //!     event of a history is the entry at its place.
+//! 14. A vault's notices and waiting deliveries are as many as are counted; a delivery that waits is in its queue at its
+//!     time, and nothing else is.
 
 use std::collections::BTreeMap;
 
@@ -28,6 +30,7 @@ use crate::{
     view,
 };
 
+mod notice;
 mod sharing;
 
 /// Most entries that the check reads of one table.
@@ -51,6 +54,7 @@ pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
             Some(vault) => {
                 check_vault(read, &vault, &uploads, &blobs, &mut versions_of_blobs, &mut found)?;
                 sharing::check(read, vault.id, &mut found)?;
+                notice::check(read, vault.id, &mut found)?;
             }
         }
     }
@@ -89,6 +93,7 @@ pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
         }
     }
     sharing::check_hashes(read, &mut found)?;
+    notice::check_queues(read, &mut found)?;
     for (_, session) in codec::load_range::<Session>(read, &keys::table_range(Table::Session), LIMIT)? {
         if view::account(read, session.account)?.is_none() || read.get(&keys::session_of(session.account, session.public_id))?.is_none() {
             found.push(format!("{:?} is not found from its account", session.id));

@@ -16,6 +16,8 @@ pub mod sharing;
 pub use document::{DocumentOutcome, DocumentRefusal};
 pub use sharing::{BadTime, EndedShare, SharingOutcome, SharingRefusal};
 
+pub use crate::command::notice::{NoticeOutcome, NoticeRefusal};
+
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -64,6 +66,8 @@ pub enum Outcome {
     Identity(IdentityOutcome),
     /// See [`LogOutcome`].
     Log(LogOutcome),
+    /// See [`NoticeOutcome`].
+    Notice(NoticeOutcome),
 }
 
 /// What a command about sessions or services came to.
@@ -224,4 +228,7 @@ pub enum Refusal {
     /// See [`LogRefusal`].
     #[error(transparent)]
     Log(#[from] LogRefusal),
+    /// See [`NoticeRefusal`].
+    #[error(transparent)]
+    Notice(#[from] NoticeRefusal),
 }

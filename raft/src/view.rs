@@ -18,6 +18,7 @@ use crate::{
     store::{Read, StoreError},
 };
 
+pub mod notice;
 pub mod sharing;
 
 /// The cluster's facts and settings.

@@ -5,7 +5,7 @@
 //! once), [`mixed`] (with deletions), [`paced`] (what a client notices), [`program`] (single commands), [`card`] (identity cards), [`ports`]
 //! (where clusters listen). Faults: [`switch`] between namespaces ([`netns`]) with a cluster in them
 //! ([`netns_cluster`]), [`loop_disk`] (file systems), [`rot`] (bytes), by programs of the system ([`tools`]).
-//! Scanning: [`clamd`] (a real one), [`carriers`] (what it must not let pass). Apart
+//! Scanning: [`clamd`] (a real one), [`carriers`] (what it must not let pass). Mail: [`smtp`] (a real server). Apart
 //! from these, [`fuzz`] (every parser as a function of bytes) and [`sim`] (the whole cluster in one process from one
 //! seed).
 //!
@@ -32,6 +32,7 @@ pub mod ports;
 pub mod program;
 pub mod rot;
 pub mod sim;
+pub mod smtp;
 pub mod switch;
 pub mod tools;
 

@@ -63,7 +63,9 @@ impl Files {
                 ("listen", "admin") => "\"127.0.0.1:7001\"".to_owned(),
                 ("listen", "gateway") => "\"127.0.0.1:7002\"".to_owned(),
                 ("keys", "master") => "\"pkcs11\"".to_owned(),
-                (_, "file" | "pin_file" | "key_file" | "client_key_file" | "encryption_key_file") => self.quoted("secret"),
+                (_, "file" | "pin_file" | "key_file" | "client_key_file" | "encryption_key_file" | "password_file") => {
+                    self.quoted("secret")
+                }
                 (_, "certificate_file" | "ca_file" | "module" | "card_anchors_file" | "card_authorities_file" | "card_lists_file") => {
                     self.quoted("open")
                 }
@@ -154,6 +156,13 @@ fn wrong_value(section: &str, key: &str) -> &'static str {
         ("scan", "verdict_deadline") => "\"900d\"",
         ("scan", "entries" | "at_once") => "65535",
         ("scan", _) => "\"1 B\"",
+        ("mail", "host") => "\"not a host\"",
+        ("mail", "port") => "65536",
+        ("mail", "from") => "\"nobody\"",
+        ("mail", "tls") => "\"ssl\"",
+        ("mail", "user") => "\"\"",
+        ("mail", _) => "\"/does/not/exist\"",
+        ("webhooks", "loopback") => "\"maybe\"",
         ("log", "format") => "\"xml\"",
         ("log", "level") => "\"inof\"",
         ("clock", "offset_file") => "\"clock\"",

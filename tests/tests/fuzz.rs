@@ -185,6 +185,10 @@ targets!(
     content_type,
     zip_directory,
     pdf_files,
+    // Notices.
+    webhook_url,
+    mail_address,
+    mail_code,
 );
 
 #[test]

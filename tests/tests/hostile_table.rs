@@ -30,7 +30,6 @@ const NAMES: Test = ("tests/tests/bad_input/uploads.rs", "names");
 const FLOODS: Test = ("tests/tests/floods/main.rs", "cluster_floods_take_bounded_memory_and_others_are_served");
 const RAIN: Test = ("tests/tests/peers.rs", "cluster_serves_documents_under_a_rain_of_garbage_datagrams");
 const ROT: Test = ("tests/tests/disk_damage.rs", "rot_cuts_and_lost_indexes_are_mended");
-const WEBHOOKS: &str = "webhooks";
 const SIGNED_URLS: &str = "pre-signed URLs";
 const AUDIT: &str = "the audit log";
 
@@ -363,9 +362,31 @@ const TABLE: &[(u8, &str, &str, Shown)] = &[
             "a real clock is not set back, and no alert is raised for it",
         ),
     ),
-    (68, "webhooks to addresses inside", "422", Later(WEBHOOKS)),
-    (69, "webhooks to names that change", "checked as used", Later(WEBHOOKS)),
-    (70, "webhooks that answer without end", "bounded", Later(WEBHOOKS)),
+    (
+        68,
+        "webhooks to addresses inside",
+        "422",
+        By(&[
+            ("gateway/src/api/tests/notices.rs", "webhooks_to_addresses_inside_are_refused"),
+            ("gateway/src/notify/target.rs", "only_public_targets_are_taken"),
+        ]),
+    ),
+    (
+        69,
+        "webhooks to names that change",
+        "checked as used",
+        By(&[("gateway/src/notify/webhook.rs", "a_name_that_leads_inside_is_not_connected_to")]),
+    ),
+    (
+        70,
+        "webhooks that answer without end",
+        "bounded",
+        By(&[
+            ("gateway/src/notify/webhook.rs", "only_the_head_of_an_answer_counts_and_redirects_are_failures"),
+            ("gateway/src/notify/webhook.rs", "an_answer_that_never_comes_is_not_waited_for"),
+            ("raft/src/apply/notice/tests.rs", "failures_are_shown_tried_again_ever_later_and_given_up"),
+        ]),
+    ),
     (
         71,
         "line ends and terminal codes in text",

@@ -14,7 +14,7 @@ use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
 /// What is published: leaving one out of the document, or taking one away, breaks clients.
-const PUBLISHED: [(&str, &[&str]); 51] = [
+const PUBLISHED: [(&str, &[&str]); 60] = [
     ("/livez", &["get"]),
     ("/metrics", &["get"]),
     ("/readyz", &["get"]),
@@ -57,8 +57,13 @@ const PUBLISHED: [(&str, &[&str]); 51] = [
     ("/v1/log/key", &["get"]),
     ("/v1/log/proof", &["get"]),
     ("/v1/log/tile/{level}/{*index}", &["get"]),
-    ("/v1/me", &["get"]),
+    ("/v1/me", &["get", "patch"]),
+    ("/v1/me/email/verify", &["post"]),
     ("/v1/me/history", &["get"]),
+    ("/v1/notification-settings", &["get", "put"]),
+    ("/v1/notifications", &["get"]),
+    ("/v1/notifications/read-all", &["post"]),
+    ("/v1/notifications/{id}/read", &["post"]),
     ("/v1/services", &["get", "post"]),
     ("/v1/services/{id}", &["delete"]),
     ("/v1/services/{id}/rotate", &["post"]),
@@ -66,6 +71,10 @@ const PUBLISHED: [(&str, &[&str]); 51] = [
     ("/v1/sessions/{id}", &["delete"]),
     ("/v1/uploads", &["options", "post"]),
     ("/v1/uploads/{id}", &["delete", "get", "head", "patch"]),
+    ("/v1/webhooks", &["get", "post"]),
+    ("/v1/webhooks/{id}", &["delete", "get", "patch"]),
+    ("/v1/webhooks/{id}/deliveries", &["get"]),
+    ("/v1/webhooks/{id}/test", &["post"]),
 ];
 /// Pages and the document itself: not operations of the contract.
 const PAGES: [&str; 3] = ["/", "/v1/docs", "/v1/openapi.json"];

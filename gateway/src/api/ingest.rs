@@ -30,6 +30,7 @@ use crate::{
         Caller, Gateway,
         attributes::Said,
         name::Label,
+        notifications,
         scanning::{self, Stored},
         shares::{self, Wish},
         trail,
@@ -314,6 +315,9 @@ pub async fn receive(gateway: &Arc<Gateway>, caller: &Caller, vault: &OpenVault,
                 gateway.telemetry.upload_aborted();
             }
         }
+    }
+    if result.as_ref().is_err_and(|problem| problem.code == Code::MalwareDetected) {
+        notifications::tell_of_malware(gateway, vault, &plan.label).await;
     }
     result
 }

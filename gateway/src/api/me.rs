@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{
-    Caller, Gateway,
+    Caller, Gateway, address,
     documents::rfc3339,
     sessions::{SessionView, shown},
     vault::OpenVault,
@@ -76,6 +76,8 @@ pub struct Me {
     pub documents: u64,
     /// First sign-in.
     pub created_at: String,
+    /// Mail address and language.
+    pub contact: address::OwnContact,
     /// This session.
     pub session: SessionView,
 }
@@ -99,6 +101,7 @@ pub fn role_name(role: Role) -> &'static str {
 pub async fn read(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result<Json<Me>, Problem> {
     let read = gateway.metadata.view();
     let account = view::account(&*read, caller.account)?.ok_or_else(|| Problem::plain(Code::NotFound))?;
+    let own = view::notice::notice_box(&*read, account.vault)?;
     let vault = OpenVault::open(&gateway, read, account.vault).await?;
     let plain = vault.open_profile(&account.profile)?;
     let profile: Profile = serde_json::from_slice(&plain).map_err(|_| Problem::internal("an account's profile is damaged"))?;
@@ -117,6 +120,7 @@ pub async fn read(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Result
         },
         documents: vault.record.documents,
         created_at: rfc3339(account.created_ms),
+        contact: address::contact(&vault, &own)?,
         session: shown(caller.session()?, caller.session()?, &vault)?,
     }))
 }

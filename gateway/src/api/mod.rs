@@ -3,7 +3,8 @@
 //! Reading order: [`state`] (what a request sees), [`caller`] (who asks), [`access`] (what each route asks of them),
 //! [`documents`] and [`content`] (the heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`scanning`] (what may
 //! stay), [`uploads`] and [`resume`] (tus), [`attributes`] and [`manage`] (a document afterwards), [`rights`] (by what
-//! right), [`shares`] and [`incoming`] (both sides of a share), [`links`] and [`open_links`], [`deaths`], [`auth`], [`sessions`], [`services`], [`me`],
+//! right), [`shares`] and [`incoming`] (both sides of a share), [`links`] and [`open_links`], [`deaths`], [`auth`],
+//! [`sessions`], [`services`], [`me`], [`address`], [`notifications`], [`webhooks`],
 //! [`history`] (what happened, to its owner), [`log`] (the same, to auditors), [`trail`] (what acts bring for it),
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
@@ -13,6 +14,7 @@
 //! and what does not exist give the same answer; (3) a refused request changes nothing.
 
 pub mod access;
+pub mod address;
 pub mod attributes;
 pub mod auth;
 pub mod caller;
@@ -30,6 +32,7 @@ pub mod log;
 pub mod manage;
 pub mod me;
 pub mod name;
+pub mod notifications;
 pub mod open_links;
 pub mod openapi;
 pub mod params;
@@ -43,6 +46,7 @@ pub mod state;
 pub mod trail;
 pub mod uploads;
 pub mod vault;
+pub mod webhooks;
 
 #[cfg(test)]
 #[path = "../ports_memory.rs"]

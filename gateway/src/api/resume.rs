@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use super::{
     Caller, Gateway,
     ingest::{BodyReader, ChunkSink, Finished, commit, len_u64, new_buffer, target_document},
+    notifications,
     scanning::{self, Stored},
     trail,
     vault::OpenVault,
@@ -243,6 +244,10 @@ async fn scan_stored(held: &mut Writer<'_>, stored: &Stored) -> Result<(), Probl
         gateway.telemetry.upload_aborted();
         gateway.propose(Command::AbortUpload { upload: held.upload.id, vault: held.vault.id() }).await?;
         held.locked = false;
+    }
+    if admitted.as_ref().is_err_and(|problem| problem.code == Code::MalwareDetected) {
+        let label = held.vault.open_label(target_document(&held.upload.target), &held.upload.name)?;
+        notifications::tell_of_malware(gateway, held.vault, &label).await;
     }
     admitted
 }

@@ -5,7 +5,7 @@
 //! themselves, so that counting attackers does not cost memory.
 //!
 //! The gateway takes clock and randomness, not the whole environment: it opens no file, and no socket but
-//! those to an identity provider and to the scanner.
+//! those to an identity provider, to the scanner, to the mail server and to webhooks.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,6 +28,7 @@ use crate::{
     auth::oidc::SignIn,
     keys::{KeyRing, LookupKey},
     limits::Limits,
+    notify::Notifier,
     ports::DocumentBytes,
     problem::{Code, Problem},
     recorder::Recorder,
@@ -92,6 +93,8 @@ pub struct Gateway {
     pub recorder: Recorder,
     /// What looks at content before it is stored; `None` where the operators want none.
     pub scan: Option<Arc<Scanner>>,
+    /// What sends notices.
+    pub notify: Arc<Notifier>,
 }
 
 impl Gateway {

@@ -29,6 +29,7 @@ use crate::{
     upload::sha256_field_value,
 };
 
+mod notices;
 mod people;
 mod sharing;
 mod torn;
@@ -102,6 +103,7 @@ impl World {
             guards: Guards::default(),
             recorder: Recorder::start(metadata.clone()),
             scan: None,
+            notify: Arc::new(crate::notify::Notifier::new(None, true).unwrap()),
         });
         let token = signed_in(&gateway, ALICE, 1).await;
         let other = signed_in(&gateway, BOB, 2).await;

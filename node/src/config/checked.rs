@@ -26,7 +26,7 @@ use super::{
     raw::{Entry, RawConfig, RawValue},
     schema::{
         RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawNode, RawRaft, RawReconcile,
-        RawScan, RawStorage,
+        RawScan, RawStorage, RawWebhooks,
     },
     types::{
         CardConfig, CertificateFiles, Config, DisksConfig, GatewayConfig, IdentityConfig, LimitsConfig, ListenConfig, LogConfig, LogFormat,
@@ -38,6 +38,8 @@ use super::{
     },
 };
 
+mod mail;
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -48,7 +50,24 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// What `raw` means. `None`, or a value with `problems`, is no configuration.
 pub fn check(file: &Path, raw: RawConfig, problems: &mut Vec<Problem>) -> Option<Config> {
-    let RawConfig { node, listen, disks, gateway, identity, keys, storage, reconcile, raft, limits, scan, log, clock, demo } = raw;
+    let RawConfig {
+        node,
+        listen,
+        disks,
+        gateway,
+        identity,
+        keys,
+        storage,
+        reconcile,
+        raft,
+        limits,
+        scan,
+        mail,
+        webhooks,
+        log,
+        clock,
+        demo,
+    } = raw;
     let before = problems.len();
     let mut c = Checker { problems };
     let listen = check_listen(&mut c, listen);
@@ -67,6 +86,13 @@ pub fn check(file: &Path, raw: RawConfig, problems: &mut Vec<Problem>) -> Option
         c.problem(place, "demo.embedded", only_loopback);
     }
 
+    let RawWebhooks { loopback: webhooks_loopback } = webhooks;
+    let place = webhooks_loopback.as_ref().map_or(Place::Default, |e| e.place.clone());
+    let webhooks_loopback = c.needed("webhooks.loopback", webhooks_loopback, boolean, false);
+    if webhooks_loopback && !loopback {
+        c.problem(place, "webhooks.loopback", only_loopback);
+    }
+
     let node = check_node(&mut c, node);
     let disks = check_disks(&mut c, disks);
     let gateway = check_gateway(&mut c, gateway, identity, keys, listen.gateway.is_some());
@@ -75,12 +101,29 @@ pub fn check(file: &Path, raw: RawConfig, problems: &mut Vec<Problem>) -> Option
     let raft = check_raft(&mut c, raft);
     let limits = check_limits(&mut c, limits);
     let scan = check_scan(&mut c, scan);
+    let mail = mail::check(&mut c, mail);
     let log = check_log(&mut c, log);
     if c.problems.len() > before {
         return None;
     }
     let file = file.to_owned();
-    Some(Config { file, node, listen, disks, gateway, storage, reconcile, raft, limits, scan, log, clock_offset_file, demo })
+    Some(Config {
+        file,
+        node,
+        listen,
+        disks,
+        gateway,
+        storage,
+        reconcile,
+        raft,
+        limits,
+        scan,
+        mail,
+        webhooks_loopback,
+        log,
+        clock_offset_file,
+        demo,
+    })
 }
 
 fn check_node(c: &mut Checker<'_>, raw: RawNode) -> NodeConfig {
@@ -456,7 +499,7 @@ mod tests {
                 "master" => "\"pkcs11\"".to_owned(),
                 "quic" | "admin" => format!("\"127.0.0.1:{}\"", if key == "quic" { 7000 } else { 7001 }),
                 "gateway" => "\"127.0.0.1:7002\"".to_owned(),
-                "file" | "pin_file" | "key_file" | "client_key_file" | "encryption_key_file" => {
+                "file" | "pin_file" | "key_file" | "client_key_file" | "encryption_key_file" | "password_file" => {
                     format!("{:?}", secret.display().to_string())
                 }
                 "certificate_file" | "ca_file" | "module" | "card_anchors_file" | "card_authorities_file" | "card_lists_file" => {
@@ -555,6 +598,13 @@ mod tests {
             ("scan", "verdict_deadline") => "\"900d\"",
             ("scan", "entries" | "at_once") => "65535",
             ("scan", _) => "\"1 B\"",
+            ("mail", "host") => "\"not a host\"",
+            ("mail", "port") => "0",
+            ("mail", "from") => "\"nobody\"",
+            ("mail", "tls") => "\"ssl\"",
+            ("mail", "user") => "\"\"",
+            ("mail", _) => "\"/does/not/exist\"",
+            ("webhooks", "loopback") => "\"maybe\"",
             ("log", "format") => "\"xml\"",
             ("log", "level") => "\"inof\"",
             ("clock", "offset_file") => "\"clock\"",

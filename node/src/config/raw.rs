@@ -14,8 +14,8 @@ use toml::{
 use super::{
     Place, Problem,
     schema::{
-        RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawNode, RawRaft, RawReconcile,
-        RawScan, RawStorage, SectionSpec,
+        RawClock, RawDemo, RawDisks, RawGateway, RawIdentity, RawKeys, RawLimits, RawListen, RawLog, RawMail, RawNode, RawRaft,
+        RawReconcile, RawScan, RawStorage, RawWebhooks, SectionSpec,
     },
     units::nearest,
 };
@@ -106,6 +106,10 @@ pub struct RawConfig {
     pub limits: RawLimits,
     /// `[scan]`
     pub scan: RawScan,
+    /// `[mail]`
+    pub mail: RawMail,
+    /// `[webhooks]`
+    pub webhooks: RawWebhooks,
     /// `[log]`
     pub log: RawLog,
     /// `[clock]`
@@ -115,7 +119,7 @@ pub struct RawConfig {
 }
 
 /// The plain sections (all but `[[gateway.identity]]`), in the order of the file.
-pub const SECTIONS: [&SectionSpec; 13] = [
+pub const SECTIONS: [&SectionSpec; 15] = [
     &RawNode::SPEC,
     &RawListen::SPEC,
     &RawDisks::SPEC,
@@ -126,6 +130,8 @@ pub const SECTIONS: [&SectionSpec; 13] = [
     &RawRaft::SPEC,
     &RawLimits::SPEC,
     &RawScan::SPEC,
+    &RawMail::SPEC,
+    &RawWebhooks::SPEC,
     &RawLog::SPEC,
     &RawClock::SPEC,
     &RawDemo::SPEC,
@@ -260,6 +266,8 @@ impl RawConfig {
             "raft" => self.raft.slot(key),
             "limits" => self.limits.slot(key),
             "scan" => self.scan.slot(key),
+            "mail" => self.mail.slot(key),
+            "webhooks" => self.webhooks.slot(key),
             "log" => self.log.slot(key),
             "clock" => self.clock.slot(key),
             "demo" => self.demo.slot(key),
@@ -269,7 +277,8 @@ impl RawConfig {
 
     /// What was said for each key, by section, in order of the schema.
     pub fn entries(&self) -> Vec<(String, SectionEntries<'_>)> {
-        let Self { node, listen, disks, gateway, identity, keys, storage, reconcile, raft, limits, scan, log, clock, demo } = self;
+        let Self { node, listen, disks, gateway, identity, keys, storage, reconcile, raft, limits, scan, mail, webhooks, log, clock, demo } =
+            self;
         let mut all = vec![
             ("[node]".to_owned(), node.entries()),
             ("[listen]".to_owned(), listen.entries()),
@@ -284,6 +293,8 @@ impl RawConfig {
             ("[raft]".to_owned(), raft.entries()),
             ("[limits]".to_owned(), limits.entries()),
             ("[scan]".to_owned(), scan.entries()),
+            ("[mail]".to_owned(), mail.entries()),
+            ("[webhooks]".to_owned(), webhooks.entries()),
             ("[log]".to_owned(), log.entries()),
             ("[clock]".to_owned(), clock.entries()),
             ("[demo]".to_owned(), demo.entries()),

@@ -228,6 +228,28 @@ schema! {
         /// Containers that are looked into at once, 1 to 64.
         at_once: default "4", example "";
     }
+    /// The mail server that notices go to. Without `host`, no mail is sent.
+    mail: RawMail {
+        /// Its name, which its certificate has; with `tls = "none"`, a loopback address.
+        host: default "", example "\"smtp.example.org\"";
+        /// Its port.
+        port: default "587", example "";
+        /// Whom mails are from.
+        from: default "", example "\"noreply@example.org\"", needed Needed::Where("with `host`");
+        /// `starttls` (nothing is said before the connection is safe), `implicit` (TLS from the first byte, port 465 as a rule) or `none` (only to this machine).
+        tls: default "\"starttls\"", example "";
+        /// User, where the server asks for one; `password_file` goes with it.
+        user: default "", example "\"kluis\"";
+        /// File with the password (mode 0600).
+        password_file: default "", example "\"/etc/kluis/mail-password\"";
+        /// CA certificate (PEM) of the server. Absent: the system's.
+        ca_file: default "", example "\"/etc/kluis/mail-ca.pem\"";
+    }
+    /// Webhooks, which notices are posted to.
+    webhooks: RawWebhooks {
+        /// Whether they may lead to this machine, by number, over plain http too. Refused unless every listener is on loopback.
+        loopback: default "false", example "";
+    }
     /// The log, on standard error.
     log: RawLog {
         /// `text`, `json` (one object a line) or `auto`: text on a terminal, else JSON.

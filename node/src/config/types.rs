@@ -8,6 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use kluis_chunkstore::ids::SiteName;
 use kluis_gateway::{
     auth::jose::{ContentEncryption, KeyManagement, SignatureAlgorithm},
+    notify::mail::{MailAddress, MailTls},
     scan::ScannerConfig,
 };
 use url::Url;
@@ -35,12 +36,33 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[scan]`; `None`: nothing is scanned.
     pub scan: Option<ScannerConfig>,
+    /// `[mail]`; `None`: no mail is sent.
+    pub mail: Option<MailConfig>,
+    /// `[webhooks] loopback`: they may lead to this machine; only on loopback.
+    pub webhooks_loopback: bool,
     /// `[log]`
     pub log: LogConfig,
     /// `[clock] offset_file`: a file that moves the clock; only on loopback.
     pub clock_offset_file: Option<PathBuf>,
     /// `[demo] embedded`: part of a demo; only on loopback.
     pub demo: bool,
+}
+
+/// `[mail]`
+#[derive(Debug, Clone)]
+pub struct MailConfig {
+    /// Name of the server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whom mails are from.
+    pub from: MailAddress,
+    /// How the way there is protected.
+    pub tls: MailTls,
+    /// User, and the file with the password.
+    pub login: Option<(String, PathBuf)>,
+    /// Authority of its certificate, PEM.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[node]`

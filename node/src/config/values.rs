@@ -162,6 +162,13 @@ pub(super) fn secret(value: &RawValue) -> Result<PathBuf, String> {
     Ok(path)
 }
 
+/// A host: a name, or a network address.
+pub(super) fn host_name(value: &RawValue) -> Result<String, String> {
+    let host = label(value)?;
+    let is_host = host.parse::<IpAddr>().is_ok() || Host::parse(&host).is_ok();
+    if is_host { Ok(host) } else { Err(format!("{host:?} is not a host, as in \"smtp.example.org\"")) }
+}
+
 /// An https address without a path.
 pub(super) fn public_address(value: &RawValue) -> Result<Url, String> {
     let url: Url = parsed(value)?;

@@ -1,11 +1,14 @@
 //! Commands about people, their vaults' limits and their sessions.
 
-use super::{cluster, due, log, refused};
+use super::{cluster, due, log, notice, refused};
 use crate::{
     codec::{self, AccountRef, SessionRef},
     command::{AccountSeed, SessionFacts},
     keys,
-    model::{Account, AccountId, Actor, Event, EventKind, Sealed, Session, SessionId, TimeMs, Trail, Vault, VaultId},
+    model::{
+        Account, AccountId, Actor, Event, EventKind, NewNotice, NoticeDetails, NoticeKind, Sealed, Session, SessionId, TimeMs, Trail,
+        Vault, VaultId,
+    },
     outcome::{Outcome, Refusal},
     store::{StoreError, Transaction},
     view,
@@ -88,6 +91,11 @@ pub(super) fn sign_in(
     }
     trail.actor = Actor::Account(account.id);
     log::record(tx, now, Event { kind: EventKind::SignedIn, vault: Some(account.vault), document: None, trail })?;
+    if new_device {
+        // The device is sealed for the session, and bound to its public name.
+        let details = Some(NoticeDetails { place: session.public_id, text: session.device }).filter(|details| !details.text.0.is_empty());
+        notice::put(tx, now, NewNotice { vault: account.vault, kind: NoticeKind::NewDevice, document: None, details })?;
+    }
     Ok(Outcome::SignedIn { account: Box::new(account), created, expires_ms, new_device })
 }
 
@@ -174,6 +182,7 @@ pub(super) fn end_session(
 
 pub(super) fn set_limits(
     tx: &mut Transaction<'_>,
+    now: TimeMs,
     id: VaultId,
     quota_bytes: Option<u64>,
     strict: Option<bool>,
@@ -189,5 +198,6 @@ pub(super) fn set_limits(
     }
     vault.strict = strict.unwrap_or(vault.strict);
     tx.store(key, &vault)?;
+    notice::quota(tx, now, &vault)?;
     Ok(Outcome::Vault(Box::new(vault)))
 }

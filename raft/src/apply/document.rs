@@ -6,7 +6,7 @@
 use kluis_chunkstore::ids::BlobId;
 
 use super::{
-    due, log, refused, sharing,
+    due, log, notice, refused, sharing,
     stop::{Stop, settle as answer},
 };
 use crate::{
@@ -14,8 +14,8 @@ use crate::{
     command::{ChangeDocument, DocumentCommand},
     keys,
     model::{
-        Attributes, Blob, BlobLayout, Document, DocumentId, DocumentState, EndReason, Event, EventKind, Scan, Share, ShareState, SharedKey,
-        TimeMs, Trail, Vault, VaultId, Version,
+        Attributes, Blob, BlobLayout, Document, DocumentId, DocumentState, EndReason, Event, EventKind, NewNotice, NoticeKind, Scan, Share,
+        ShareState, SharedKey, TimeMs, Trail, Vault, VaultId, Version,
     },
     outcome::{DocumentOutcome, DocumentRefusal, Outcome, Refusal},
     policy::{Action, Case, Denial, Phase, Reason, decide},
@@ -170,6 +170,7 @@ fn restore_version(
     let mut owner = codec::load::<Vault>(tx, &keys::vault(vault))?.ok_or(Refusal::VaultUnknown)?;
     take_quota(&mut owner, old.size)?;
     tx.store(keys::vault(vault), &owner)?;
+    notice::quota(tx, now, &owner)?;
     retain_blob(tx, old.blob)?;
     document.current = Version { number: document.current.number.saturating_add(1), created_ms: now, ..old };
     document.state = state_in_use(now, &document.current.scan);
@@ -185,6 +186,9 @@ fn note_scan(tx: &mut Transaction<'_>, now: TimeMs, vault: VaultId, id: Document
     let mut document = codec::load::<Document>(tx, &keys::document(vault, id))?.ok_or(Refusal::DocumentUnknown)?;
     let key = keys::version(vault, id, number);
     let mut version = codec::load::<Version>(tx, &key)?.ok_or(DocumentRefusal::VersionUnknown)?;
+    if matches!(scan, Scan::Infected { .. }) && !matches!(version.scan, Scan::Infected { .. }) {
+        notice::put(tx, now, NewNotice { vault, kind: NoticeKind::MalwareRefused, document: Some(id), details: None })?;
+    }
     version.scan = scan.clone();
     tx.store(key, &version)?;
     if number == document.current.number {
@@ -294,8 +298,10 @@ fn erase_piece(tx: &mut Transaction<'_>, now: TimeMs, document: &Document, limit
     if gone {
         owner.documents = owner.documents.saturating_sub(1);
         tx.delete(keys::document(vault, id));
+        notice::put(tx, now, NewNotice { vault, kind: NoticeKind::ErasureDone, document: Some(id), details: None })?;
     }
     tx.store(keys::vault(vault), &owner)?;
+    notice::quota(tx, now, &owner)?;
     Ok(gone)
 }
 

@@ -89,6 +89,10 @@ fn expire(tx: &mut Transaction<'_>, now: TimeMs, request: u128, key: &[u8]) -> R
         super::sharing::links::due(tx, now, key)?;
     } else if is(Table::Death) {
         super::sharing::death::due(tx, now, key)?;
+    } else if is(Table::Notice) {
+        super::notice::due(tx, now, key)?;
+    } else if is(Table::Delivery) {
+        super::outbox::due(tx, now, key)?;
     }
     Ok(())
 }

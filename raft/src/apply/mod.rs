@@ -2,7 +2,7 @@
 //!
 //! Owns: exactly-once execution, the clock, dispatch to the families ([`mod@cluster`], [`account`], [`upload`],
 //! [`document`], [`sharing`], [`identity`], [`service`], [`due`]). Not: agreement, storage.
-//! [`document`], [`mod@log`], [`due`]). Not: agreement, storage.
+//! [`document`], [`mod@log`], [`notice`], [`outbox`], [`due`]). Not: agreement, storage.
 //! Holds: (1) the outcome and the new state are a function of the old state and the request; (2) a request
 //! id that was answered before gets the first answer and changes nothing; (3) a refusal changes nothing
 //! else; (4) the state's clock never runs backwards.
@@ -14,6 +14,8 @@ pub mod document;
 pub mod due;
 pub mod identity;
 pub mod log;
+pub mod notice;
+pub mod outbox;
 pub mod service;
 pub mod sharing;
 mod stop;
@@ -96,7 +98,7 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, request: &Request) -> Result<
             account::sign_in(tx, now, lookup, attempt, seed, &new)
         }
         Command::EndSession { account, public_id, trail } => account::end_session(tx, now, *account, *public_id, trail),
-        Command::SetVaultLimits { vault, quota_bytes, strict } => account::set_limits(tx, *vault, *quota_bytes, *strict),
+        Command::SetVaultLimits { vault, quota_bytes, strict } => account::set_limits(tx, now, *vault, *quota_bytes, *strict),
         Command::BeginUpload(begin) => upload::begin(tx, now, begin),
         Command::LockUpload { upload, vault, writer, lease_ms, renew } => {
             upload::lock(tx, now, *upload, *vault, &upload::Lock { writer: *writer, lease_ms: *lease_ms, renew: *renew })
@@ -112,6 +114,7 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, request: &Request) -> Result<
         Command::SettleBlob { blob, seen, layout } => document::settle(tx, *blob, seen, layout),
         Command::UnsettleBlob { blob } => document::unsettle(tx, *blob),
         Command::Log(command) => log::apply(tx, now, command),
+        Command::Notice(command) => notice::apply(tx, now, command),
     }
 }
 

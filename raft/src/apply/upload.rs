@@ -9,7 +9,7 @@ use kluis_chunkstore::ids::ChunkId;
 
 use super::{
     document::{allowed, check_room, has_all_versions, state_in_use},
-    due, log, refused, sharing,
+    due, log, notice, refused, sharing,
     stop::{Stop, settle},
 };
 use crate::{
@@ -268,6 +268,7 @@ pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUploa
     vault.used_bytes = vault.used_bytes.saturating_add(commit.size);
     vault.documents += u64::from(matches!(upload.target, UploadTarget::NewDocument(_)));
     tx.store(keys::vault(vault.id), &vault)?;
+    notice::quota(tx, now, &vault)?;
 
     let settled = commit.settled && layouts.len() <= 1;
     let blob = Blob {

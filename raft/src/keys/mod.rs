@@ -18,8 +18,10 @@ use crate::{
     model::{AccountId, DocumentId, SecretHash, ServiceId, SessionId, TimeMs, TokenHash, UploadId, VaultId},
 };
 
+mod notice;
 mod sharing;
 
+pub use notice::{deliveries, deliveries_due, delivery, delivery_due, delivery_due_parts, notice, notice_box, notices, webhook, webhooks};
 pub use sharing::{
     contact, death, former, given, given_between, given_by, incoming, incoming_of, link, link_by_hash, links_of, opened, opened_of, pair,
     share, shares_of, shares_of_vault, waiting, waiting_of,
@@ -108,6 +110,16 @@ pub enum Table {
     History = 73,
     /// Places in the log by document.
     DocumentHistory = 74,
+    /// Notices of a vault.
+    Notice = 80,
+    /// How a vault's owner is told things.
+    NoticeBox = 81,
+    /// Webhooks of a vault.
+    Webhook = 82,
+    /// Deliveries of a vault.
+    Delivery = 83,
+    /// Deliveries that wait, by queue and time.
+    DeliveryDue = 84,
 }
 
 fn key(owner: &[u8; 16], table: Table, own: &[&[u8]]) -> Vec<u8> {

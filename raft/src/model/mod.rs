@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod document;
 pub mod event;
 pub mod log;
+pub mod notice;
 pub mod runs;
 pub mod service;
 pub mod share;
@@ -24,6 +25,10 @@ pub use cluster::{ClusterRecord, DiskRecord, DiskState, JoinToken, NodeRecord, N
 pub use document::{Blob, BlobLayout, Document, DocumentId, Tail, Upload, UploadId, UploadTarget, Version};
 pub use event::{Actor, Event, EventKind, HistoryEntry, Trail};
 pub use log::{LogKeyRecord, LogRecord, StoredCheckpoint};
+pub use notice::{
+    Attempt, Channel, Channels, Content, Delivery, DeliveryId, DeliveryState, Failure, Lang, NewNotice, Notice, NoticeBox, NoticeDetails,
+    NoticeId, NoticeKind, PendingAddress, Target, Webhook, WebhookId,
+};
 pub use runs::{Run, Runs, TooManyAttempts};
 pub use service::{Scope, SecretHash, Service, ServiceId, ServiceSecret};
 pub use share::{

@@ -2,7 +2,7 @@
 //!
 //! Reading order: this file (what a target is, and all of them), [`engine`] (random changes of known inputs),
 //! [`memory`] (what a target allocates), [`dictionary`]; then the targets: [`disk`], [`peers`],
-//! [`metadata`], [`http`], [`tokens`], [`keys`], [`files`], [`log`], [`scans`].
+//! [`metadata`], [`http`], [`tokens`], [`keys`], [`files`], [`log`], [`scans`], [`notices`].
 //!
 //! Owns: the targets, their properties, seeds and words. Not: how they are run (`tests/tests/fuzz.rs` in
 //! `make test`, `tests/fuzz/` with libFuzzer in `make fuzz`).
@@ -23,6 +23,7 @@ pub mod keys;
 pub mod log;
 pub mod memory;
 pub mod metadata;
+pub mod notices;
 pub mod peers;
 pub mod scans;
 pub mod tokens;
@@ -69,6 +70,7 @@ pub fn all() -> impl Iterator<Item = &'static Target> {
         files::TARGETS,
         log::TARGETS,
         scans::TARGETS,
+        notices::TARGETS,
     ]
     .into_iter()
     .flatten()

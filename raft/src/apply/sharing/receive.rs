@@ -7,7 +7,7 @@ use super::{ending::end, put, touch};
 use crate::{
     apply::{
         document::{retain_blob, take_quota},
-        due,
+        due, notice,
         stop::{Stop, denied},
         upload,
     },
@@ -86,6 +86,7 @@ pub(super) fn copy(tx: &mut Transaction<'_>, now: TimeMs, copy: &CopyShared) -> 
     take_quota(&mut vault, version.size)?;
     vault.documents += 1;
     tx.store(keys::vault(vault.id), &vault)?;
+    notice::quota(tx, now, &vault)?;
     retain_blob(tx, version.blob)?;
     let provenance = Provenance { owner: share.owner, document: source.id, version: version.number, share: share.id, copied_ms: now };
     let document = Document {
