@@ -13,8 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     model::{
-        Account, Blob, ClusterRecord, Death, DiskRecord, Document, Former, GivenRef, HistoryEntry, IdempotencyRecord, IncomingRef,
-        JoinToken, Link, LinkRef, LogRecord, NodeRecord, PairCount, Service, Session, Share, Upload, Vault, Version,
+        Account, Blob, Closing, ClusterRecord, Contents, Death, DiskRecord, Document, Former, GivenRef, HistoryEntry, IdempotencyRecord,
+        IncomingRef, JoinToken, Link, LinkRef, LogRecord, NodeRecord, PairCount, Service, Session, Share, Upload, Vault, Version,
     },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},
@@ -68,6 +68,8 @@ records!(
     ServiceRef,
     HistoryEntry,
     LogRecord,
+    Contents,
+    Closing,
 );
 
 /// The account behind a keyed hash.

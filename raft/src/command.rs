@@ -22,10 +22,12 @@ use crate::model::{
     UploadId, UploadTarget, VaultId, WrappedKey,
 };
 
+pub mod closing;
 pub mod document;
 pub mod identity;
 pub mod sharing;
 
+pub use closing::ClosingCommand;
 pub use document::{ChangeDocument, DocumentCommand};
 pub use identity::{IdentityCommand, NewService, SessionFacts};
 pub use sharing::{ChangeShare, CopyShared, CreateShares, Rewrap, SharingCommand, Which};
@@ -240,6 +242,8 @@ pub enum Command {
     // --- log
     /// The log's own commands.
     Log(LogCommand),
+    /// The end of a vault.
+    Closing(Box<ClosingCommand>),
 }
 
 /// A node as it joins.

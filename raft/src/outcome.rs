@@ -10,9 +10,11 @@ use crate::{
     model::{Account, Document, IdempotencyState, JoinToken, Sealed, Service, TimeMs, Upload, Vault},
 };
 
+pub mod closing;
 pub mod document;
 pub mod sharing;
 
+pub use closing::{ClosingOutcome, ClosingRefusal};
 pub use document::{DocumentOutcome, DocumentRefusal};
 pub use sharing::{BadTime, EndedShare, SharingOutcome, SharingRefusal};
 
@@ -64,6 +66,8 @@ pub enum Outcome {
     Identity(IdentityOutcome),
     /// See [`LogOutcome`].
     Log(LogOutcome),
+    /// See [`ClosingOutcome`].
+    Closing(ClosingOutcome),
 }
 
 /// What a command about sessions or services came to.
@@ -224,4 +228,7 @@ pub enum Refusal {
     /// See [`LogRefusal`].
     #[error(transparent)]
     Log(#[from] LogRefusal),
+    /// See [`ClosingRefusal`].
+    #[error(transparent)]
+    Closing(#[from] ClosingRefusal),
 }

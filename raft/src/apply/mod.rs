@@ -8,6 +8,7 @@
 //! else; (4) the state's clock never runs backwards.
 
 pub mod account;
+pub mod closing;
 pub mod cluster;
 pub mod contact_check;
 pub mod document;
@@ -111,6 +112,7 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, command: &Command) -> Result<
         Command::SettleBlob { blob, seen, layout } => document::settle(tx, *blob, seen, layout),
         Command::UnsettleBlob { blob } => document::unsettle(tx, *blob),
         Command::Log(command) => log::apply(tx, now, command),
+        Command::Closing(command) => closing::apply(tx, now, command),
     }
 }
 

@@ -90,6 +90,8 @@ kinds! {
     KeysRotated = "keys.rotated",
     /// An operator acted.
     OperatorActed = "operator.acted",
+    /// The owner closed the vault, and everything in it was erased.
+    Closed = "vault.closed",
 }
 
 /// Who caused an event.
