@@ -274,6 +274,7 @@ impl From<Refusal> for Problem {
             Refusal::NotInitialised => Code::Unavailable,
             Refusal::Document(refusal) => by_name(refusal.code()),
             Refusal::Sharing(refusal) => by_name(refusal.code()),
+            Refusal::Closing(refusal) => by_name(refusal.code()),
             Refusal::Identity(refusal) => match refusal {
                 IdentityRefusal::OtherPerson => Code::LoginMismatch,
                 IdentityRefusal::TooWeak => Code::WeakIdentity,

@@ -22,8 +22,13 @@ use tracing::Instrument;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    api::{Gateway, auth, caller::Trace, content, documents, health, history, log, me, openapi, services, sessions, uploads},
+    api::{
+        Gateway, auth,
+        caller::{Peer, Trace},
+        content, documents, erasure, export, facts, health, history, log, me, openapi, placement, search, services, sessions, uploads,
+    },
     problem::{Code, Problem},
+    rate::{self, Asker, Class},
 };
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -60,6 +65,12 @@ fn table() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(log::key))
         .routes(routes!(log::proof_file))
         .routes(routes!(log::tile))
+        .routes(routes!(search::search))
+        .routes(routes!(placement::read))
+        .routes(routes!(export::export))
+        .routes(routes!(erasure::erase))
+        .routes(routes!(facts::privacy))
+        .routes(routes!(facts::templates))
 }
 
 /// The whole service.
@@ -86,10 +97,20 @@ pub fn router(gateway: Arc<Gateway>) -> Result<Router, Problem> {
 
 /// Refuses heads that are too large or ambiguous, before anything looks at them.
 async fn guard(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
-    match check_head(&gateway, &request) {
+    match check_head(&gateway, &request).and_then(|()| check_rate(&gateway, &request)) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
+}
+
+/// Counts the request for its address. An address without a route counts as reading.
+fn check_rate(gateway: &Gateway, request: &Request) -> Result<(), Problem> {
+    let limits = gateway.limits();
+    let address = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let Some(address) = address.filter(|address| !(limits.loopback_exempt && address.is_loopback())) else { return Ok(()) };
+    let route = request.extensions().get::<MatchedPath>();
+    let Some(class) = route.map_or(Some(Class::Read), |route| rate::class(request.method(), route.as_str())) else { return Ok(()) };
+    gateway.guards.rates.take(&limits.rates, Asker::at(address), class, gateway.clock.now_ms()).map_err(rate::refused)
 }
 
 /// Methods that any URL may have.

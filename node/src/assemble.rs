@@ -597,6 +597,7 @@ impl GatewayParts {
             guards: Guards::default(),
             recorder: Recorder::start(self.consensus.clone()),
             scan: self.config.scan.clone().map(|scan| Arc::new(Scanner::new(scan))),
+            search: Default::default(),
         })
     }
 

@@ -4,6 +4,7 @@
 //! [`documents`] and [`content`] (the heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`scanning`] (what may
 //! stay), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`services`], [`me`],
 //! [`history`] (what happened, to its owner), [`log`] (the same, to auditors), [`trail`] (what acts bring for it),
+//! [`search`], [`export`] and [`erasure`] (the whole vault), [`placement`] and [`facts`] (what is told of the service),
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
 //!
@@ -17,6 +18,9 @@ pub mod caller;
 pub mod content;
 pub mod deliver;
 pub mod documents;
+pub mod erasure;
+pub mod export;
+pub mod facts;
 pub mod health;
 pub mod history;
 pub mod ingest;
@@ -26,8 +30,10 @@ pub mod me;
 pub mod name;
 pub mod openapi;
 pub mod params;
+pub mod placement;
 pub mod resume;
 pub mod scanning;
+pub mod search;
 pub mod services;
 pub mod sessions;
 pub mod state;

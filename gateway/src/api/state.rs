@@ -30,8 +30,10 @@ use crate::{
     limits::Limits,
     ports::DocumentBytes,
     problem::{Code, Problem},
+    rate::Buckets,
     recorder::Recorder,
     scan::Scanner,
+    search::kept::Indexes,
     telemetry::Telemetry,
 };
 
@@ -92,6 +94,8 @@ pub struct Gateway {
     pub recorder: Recorder,
     /// What looks at content before it is stored; `None` where the operators want none.
     pub scan: Option<Arc<Scanner>>,
+    /// Indexes of vaults that were searched lately.
+    pub search: Indexes,
 }
 
 impl Gateway {
@@ -151,6 +155,8 @@ pub struct Guards {
     bad_tokens: Mutex<HashMap<IpAddr, BadTokens>>,
     uploads: Arc<Mutex<HashMap<AccountId, usize>>>,
     seen: Mutex<HashSet<SessionId>>,
+    /// How often who asked lately.
+    pub rates: Buckets,
 }
 
 /// Sessions noted as used at once; more of them are noted the next time: one command holds as many.

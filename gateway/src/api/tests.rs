@@ -101,6 +101,7 @@ impl World {
             guards: Guards::default(),
             recorder: Recorder::start(metadata.clone()),
             scan: None,
+            search: Default::default(),
         });
         let token = signed_in(&gateway, ALICE, 1).await;
         let other = signed_in(&gateway, BOB, 2).await;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use kluis_chunkstore::ids::BlobId;
 use kluis_raft::{
-    model::{DocumentId, Sealed, ServiceId, UploadId, Vault, VaultId},
+    model::{DocumentId, DocumentLabel, Sealed, ServiceId, ShareId, UploadId, Vault, VaultId},
     store::Read,
     view,
 };
@@ -32,6 +32,10 @@ const HASH: &str = "upload hash state";
 /// Purpose of a sealed device; its id is the session's public one.
 pub const DEVICE: &str = "session device";
 const SERVICE: &str = "service name";
+/// Purpose of the sealed name of what is shared; its id is the share's.
+const SHARED_LABEL: &str = "shared label";
+/// Purpose of the owner's own words on documents; its id is the word's.
+const WORD: &str = "document word";
 /// Purpose of a sealed profile; its id is the account's.
 pub const PROFILE: &str = "account profile";
 
@@ -148,6 +152,24 @@ impl OpenVault {
         let key = DocumentKey::generate(&*gateway.entropy);
         let wrapped = key.wrap(&*gateway.entropy, &self.key, self.record.id, blob)?;
         Ok((key, wrapped))
+    }
+
+    /// Opens the label of what is shared with this vault.
+    ///
+    /// # Errors
+    /// 503 when it does not open.
+    pub fn open_shared_label(&self, share: ShareId, sealed: &Sealed) -> Result<Label, Problem> {
+        let plain = open_text(&self.key, SHARED_LABEL, &share.to_bytes(), sealed)?;
+        Label::decode(&plain).ok_or_else(|| Problem::internal("a shared label is damaged"))
+    }
+
+    /// Opens one of the owner's own words on documents.
+    ///
+    /// # Errors
+    /// 503 when it does not open.
+    pub fn open_word(&self, word: &DocumentLabel) -> Result<String, Problem> {
+        let plain = open_text(&self.key, WORD, &word.id.0.to_be_bytes(), &word.text)?;
+        String::from_utf8(plain.to_vec()).map_err(|_| Problem::internal("a label is damaged"))
     }
 
     /// The sealer of an existing blob.

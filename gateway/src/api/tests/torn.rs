@@ -98,6 +98,7 @@ async fn torn_world() -> (World, Arc<TornDisks>) {
         guards: Guards::default(),
         recorder: Recorder::start(Arc::clone(&old.metadata)),
         scan: None,
+        search: Default::default(),
     });
     world.router = crate::router::router(Arc::clone(&gateway)).unwrap();
     world.gateway = gateway;
