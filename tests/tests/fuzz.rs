@@ -185,6 +185,7 @@ targets!(
     content_type,
     zip_directory,
     pdf_files,
+    export_file,
 );
 
 #[test]
