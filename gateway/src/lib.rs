@@ -4,8 +4,8 @@
 //! (one resource a file), [`auth`] (who asks), [`scan`] (what content is and whether it is malicious), [`seal`] and
 //! [`keys`] (what makes bytes unreadable to a disk), [`upload`] and [`range`] (pure rules), [`recorder`] (events of
 //! reads, gathered), [`problem`] (every error with its code), [`limits`]
-//! (sizes and deadlines in one place), [`rate`] (how often who may ask), [`search`] (an index of words), [`export`] (a whole vault as one file), [`server`] (the listener), [`strict`] (what the parsers would
-//! tolerate).
+//! (sizes and deadlines in one place), [`rate`] (how often who may ask), [`search`] (an index of words), [`export`] (a
+//! whole vault as one file), [`server`] (the listener), [`strict`] (what the parsers would tolerate).
 //!
 //! Owns: HTTP, sign-in, sealing. Not: disks, QUIC, consensus; it sees them through two ports.
 //! Holds: plaintext leaves this crate only towards the person whose it is.

@@ -105,7 +105,8 @@ pub async fn export(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Resu
 
 impl Export {
     async fn run(mut self) {
-        if let Err(Stop::Failed(problem)) = self.all().await {
+        let ended = self.all().await;
+        if let Err(Stop::Failed(problem)) = ended {
             tracing::warn!(code = problem.code.as_str(), "an export ended early");
             // Whoever reads may have left meanwhile.
             let _ = self.to.send(Err(io::Error::other(problem.code.as_str()))).await;

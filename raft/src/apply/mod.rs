@@ -1,6 +1,6 @@
 //! The state machine: `apply(state, request) -> outcome`, pure.
 //!
-//! Owns: exactly-once execution, the clock, dispatch to the families ([`mod@cluster`], [`account`], [`upload`],
+//! Owns: exactly-once execution, the clock, dispatch to the families ([`mod@cluster`], [`account`], [`closing`], [`upload`],
 //! [`document`], [`sharing`], [`identity`], [`service`], [`due`]). Not: agreement, storage.
 //! [`document`], [`mod@log`], [`due`]). Not: agreement, storage.
 //! Holds: (1) the outcome and the new state are a function of the old state and the request; (2) a request
