@@ -30,7 +30,7 @@ use kluis_chunkstore::{
     net::identity::NodeName,
 };
 use kluis_gateway::{
-    api::Gateway,
+    api::{Gateway, auth::sign_in},
     auth::{device::Device, oidc::Identity},
     keys::file::FileMasterKey,
     router::router,
@@ -168,8 +168,7 @@ impl Switchboard {
     ) -> Result<String, Lost> {
         let answer = self.ask(at, patience, move |live| async move {
             let (gateway, _) = live.gateway()?;
-            let begun = kluis_gateway::api::auth::sign_in(gateway, &identity(), &Device::default()).await.ok()?;
-            Some(begun.token.to_text().to_string())
+            sign_in(gateway, &identity(), &Device::default()).await.ok().map(|begun| begun.token.to_text().to_string())
         });
         answer.await?.ok_or(Lost)
     }

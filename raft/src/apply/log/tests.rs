@@ -26,21 +26,22 @@ impl Machine {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let node = NewNode {
             site: "dc1".parse().unwrap(),
-            roles: vec![NodeRole::Metadata],
+            roles: vec![NodeRole::Metadata, NodeRole::Chunk],
             storage: StorageId(1),
             quic: address,
             admin: address,
             gateway: None,
         };
-        machine.run(Command::InitCluster {
+        let outcome = machine.run(Command::InitCluster {
             id: ClusterId(1),
             name: "test".into(),
             code: kluis_chunkstore::code::Code::STANDARD,
-            small_max_bytes: 1,
-            chunk_bytes: 64,
+            small_max_bytes: 16 * 1024,
+            chunk_bytes: 1 << 20,
             quota_bytes: 1,
             node,
         });
+        assert!(matches!(outcome, Outcome::NodeAdded { .. }), "{outcome:?}");
         machine
     }
 
