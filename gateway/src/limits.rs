@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::rate::RateLimits;
+
 /// Limits of one gateway. Sizes in bytes, times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -70,6 +72,9 @@ pub struct Limits {
     pub recheck_ms: u64,
     /// How long a session lives.
     pub session_lifetime_ms: u64,
+    /// How often a person or an address may ask; addresses that are exempt are not counted, nor people who come from
+    /// them.
+    pub rates: RateLimits,
 }
 
 /// Most characters of a document's name: what file systems of clients take.
@@ -112,6 +117,7 @@ impl Default for Limits {
             download_window_chunks: 2,
             recheck_ms: 0,
             session_lifetime_ms: 12 * 3600 * 1000,
+            rates: RateLimits::default(),
         }
     }
 }

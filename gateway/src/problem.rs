@@ -320,6 +320,7 @@ impl From<Refusal> for Problem {
             Refusal::Document(refusal) => by_name(refusal.code()),
             Refusal::Sharing(refusal) => by_name(refusal.code()),
             Refusal::Notice(refusal) => by_name(refusal.code()),
+            Refusal::Closing(refusal) => by_name(refusal.code()),
             Refusal::Identity(refusal) => match refusal {
                 IdentityRefusal::OtherPerson => Code::LoginMismatch,
                 IdentityRefusal::TooWeak => Code::WeakIdentity,

@@ -23,10 +23,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     api::{
-        Gateway, address, auth, caller::Trace, content, deaths, documents, health, history, incoming, links, log, manage, me,
-        notifications, open_links, openapi, services, sessions, shares, uploads, webhooks,
+        Gateway, address, auth,
+        caller::{Peer, Trace},
+        content, deaths, documents, erasure, export, facts, health, history, incoming, links, log, manage, me, notifications, open_links,
+        openapi, placement, search, services, sessions, shares, uploads, webhooks,
     },
     problem::{Code, Problem},
+    rate::{self, Asker, Class},
 };
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -94,6 +97,12 @@ fn table() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(webhooks::read, webhooks::change, webhooks::delete))
         .routes(routes!(webhooks::test))
         .routes(routes!(webhooks::deliveries))
+        .routes(routes!(search::search))
+        .routes(routes!(placement::read))
+        .routes(routes!(export::export))
+        .routes(routes!(erasure::erase))
+        .routes(routes!(facts::privacy))
+        .routes(routes!(facts::templates))
 }
 
 /// The whole service.
@@ -120,10 +129,20 @@ pub fn router(gateway: Arc<Gateway>) -> Result<Router, Problem> {
 
 /// Refuses heads that are too large or ambiguous, before anything looks at them.
 async fn guard(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
-    match check_head(&gateway, &request) {
+    match check_head(&gateway, &request).and_then(|()| check_rate(&gateway, &request)) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
+}
+
+/// Counts the request for its address. An address without a route counts as reading.
+fn check_rate(gateway: &Gateway, request: &Request) -> Result<(), Problem> {
+    let limits = gateway.limits();
+    let address = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let Some(address) = address.filter(|address| !(limits.loopback_exempt && address.is_loopback())) else { return Ok(()) };
+    let route = request.extensions().get::<MatchedPath>();
+    let Some(class) = route.map_or(Some(Class::Read), |route| rate::class(request.method(), route.as_str())) else { return Ok(()) };
+    gateway.guards.rates.take(&limits.rates, Asker::at(address), class, gateway.clock.now_ms()).map_err(rate::refused)
 }
 
 /// Methods that any URL may have.

@@ -598,6 +598,7 @@ impl GatewayParts {
             recorder: Recorder::start(self.consensus.clone()),
             scan: self.config.scan.clone().map(|scan| Arc::new(Scanner::new(scan))),
             notify: Arc::new(ways::notifier(&self.config)?),
+            search: Default::default(),
         })
     }
 

@@ -13,9 +13,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     model::{
-        Account, Blob, ClusterRecord, Death, Delivery, DiskRecord, Document, Former, GivenRef, HistoryEntry, IdempotencyRecord,
-        IncomingRef, JoinToken, Link, LinkRef, LogRecord, NodeRecord, Notice, NoticeBox, PairCount, Service, Session, Share, Upload, Vault,
-        Version, Webhook,
+        Account, Blob, Closing, ClusterRecord, Contents, Death, Delivery, DiskRecord, Document, Former, GivenRef, HistoryEntry,
+        IdempotencyRecord, IncomingRef, JoinToken, Link, LinkRef, LogRecord, NodeRecord, Notice, NoticeBox, PairCount, Service, Session,
+        Share, Upload, Vault, Version, Webhook,
     },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},
@@ -73,6 +73,8 @@ records!(
     NoticeBox,
     Webhook,
     Delivery,
+    Contents,
+    Closing,
 );
 
 /// The account behind a keyed hash.

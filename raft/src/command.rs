@@ -22,11 +22,13 @@ use crate::model::{
     UploadId, UploadTarget, VaultId, WrappedKey,
 };
 
+pub mod closing;
 pub mod document;
 pub mod identity;
 pub mod notice;
 pub mod sharing;
 
+pub use closing::ClosingCommand;
 pub use document::{ChangeDocument, DocumentCommand};
 pub use identity::{IdentityCommand, NewService, SessionFacts};
 pub use notice::NoticeCommand;
@@ -254,6 +256,8 @@ pub enum Command {
     Log(LogCommand),
     /// Notices, their settings and their deliveries.
     Notice(Box<NoticeCommand>),
+    /// The end of a vault.
+    Closing(Box<ClosingCommand>),
 }
 
 /// A node as it joins.

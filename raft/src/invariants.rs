@@ -14,7 +14,8 @@
 //! 10. Nobody's part of the state mentions a share of another's that is not listed, but as a former one.
 //! 11. A link is found by its hash, and what a hash finds is a link; it was opened at most as often as it may be.
 //! 12. Every service is found by each of its one or two secrets, and every secret leads to a service that has it.
-//! 13. The log's edge has the root of its entries, each hash by position is that of the entries below it, and every
+//! 13. A vault that is closing has neither key nor account; until it is gone all of this holds for it too.
+//! 14. The log's edge has the root of its entries, each hash by position is that of the entries below it, and every
 //!     event of a history is the entry at its place.
 //! 14. A vault's notices and waiting deliveries are as many as are counted; a delivery that waits is in its queue at its
 //!     time, and nothing else is.
@@ -25,7 +26,7 @@ use crate::{
     codec::{self},
     keys::{self, Table},
     log::merkle::{Edge, leaf_hash},
-    model::{Account, Blob, Document, HistoryEntry, Session, Upload, Vault, VaultId, Version},
+    model::{Account, Blob, Closing, Document, HistoryEntry, Session, Upload, Vault, VaultId, Version},
     store::{Read, StoreError},
     view,
 };
@@ -55,6 +56,16 @@ pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
                 check_vault(read, &vault, &uploads, &blobs, &mut versions_of_blobs, &mut found)?;
                 sharing::check(read, vault.id, &mut found)?;
                 notice::check(read, vault.id, &mut found)?;
+            }
+        }
+    }
+    for (key, _) in codec::load_range::<Closing>(read, &keys::table_range(Table::Closing), LIMIT)? {
+        let vault = keys::id_at_end(&key).map(VaultId);
+        if let Some(vault) = vault.map(|id| view::vault(read, id)).transpose()?.flatten() {
+            check_vault(read, &vault, &uploads, &blobs, &mut versions_of_blobs, &mut found)?;
+            sharing::check(read, vault.id, &mut found)?;
+            if !vault.keys.is_empty() || accounts.iter().any(|account| account.vault == vault.id) {
+                found.push(format!("{:?} is closing and still has its key or its account", vault.id));
             }
         }
     }

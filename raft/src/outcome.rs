@@ -10,9 +10,11 @@ use crate::{
     model::{Account, Document, IdempotencyState, JoinToken, Sealed, Service, TimeMs, Upload, Vault},
 };
 
+pub mod closing;
 pub mod document;
 pub mod sharing;
 
+pub use closing::{ClosingOutcome, ClosingRefusal};
 pub use document::{DocumentOutcome, DocumentRefusal};
 pub use sharing::{BadTime, EndedShare, SharingOutcome, SharingRefusal};
 
@@ -68,6 +70,8 @@ pub enum Outcome {
     Log(LogOutcome),
     /// See [`NoticeOutcome`].
     Notice(NoticeOutcome),
+    /// See [`ClosingOutcome`].
+    Closing(ClosingOutcome),
 }
 
 /// What a command about sessions or services came to.
@@ -231,4 +235,7 @@ pub enum Refusal {
     /// See [`NoticeRefusal`].
     #[error(transparent)]
     Notice(#[from] NoticeRefusal),
+    /// See [`ClosingRefusal`].
+    #[error(transparent)]
+    Closing(#[from] ClosingRefusal),
 }

@@ -12,8 +12,8 @@ use crate::{
     keys::{self, Table},
     log::merkle::{Hash, Position},
     model::{
-        Account, AccountId, Blob, ClusterRecord, DiskRecord, Document, DocumentId, HistoryEntry, IdempotencyRecord, LogRecord, NodeRecord,
-        SecretHash, Service, ServiceId, Session, SessionId, Upload, UploadId, Vault, VaultId, Version,
+        Account, AccountId, Blob, ClusterRecord, Contents, DiskRecord, Document, DocumentId, HistoryEntry, IdempotencyRecord, LogRecord,
+        NodeRecord, SecretHash, Service, ServiceId, Session, SessionId, Upload, UploadId, Vault, VaultId, Version,
     },
     store::{Read, StoreError},
 };
@@ -121,6 +121,11 @@ pub fn documents(read: &dyn Read, vault: VaultId, before: Option<DocumentId>, li
     let (start, end) = keys::documents(vault);
     let end = before.map_or(end, |id| keys::document(vault, id));
     read.scan_back(&start, &end, limit)?.into_iter().map(|(k, v)| codec::decode(&k, &v)).collect()
+}
+
+/// How often the documents of a vault changed: equal counts, equal documents.
+pub fn contents(read: &dyn Read, vault: VaultId) -> Result<u64, StoreError> {
+    Ok(codec::load::<Contents>(read, &keys::contents(vault))?.unwrap_or_default().0)
 }
 
 /// A version of a document.

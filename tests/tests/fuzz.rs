@@ -189,6 +189,7 @@ targets!(
     webhook_url,
     mail_address,
     mail_code,
+    export_file,
 );
 
 #[test]

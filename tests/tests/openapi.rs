@@ -14,7 +14,7 @@ use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
 /// What is published: leaving one out of the document, or taking one away, breaks clients.
-const PUBLISHED: [(&str, &[&str]); 60] = [
+const PUBLISHED: [(&str, &[&str]); 66] = [
     ("/livez", &["get"]),
     ("/metrics", &["get"]),
     ("/readyz", &["get"]),
@@ -32,6 +32,7 @@ const PUBLISHED: [(&str, &[&str]); 60] = [
     ("/v1/documents/{id}", &["delete", "get", "patch"]),
     ("/v1/documents/{id}/content", &["get", "head", "put"]),
     ("/v1/documents/{id}/history", &["get"]),
+    ("/v1/documents/{id}/placement", &["get"]),
     ("/v1/documents/{id}/proofs", &["get"]),
     ("/v1/documents/{id}/restore", &["post"]),
     ("/v1/documents/{id}/shares", &["get", "post"]),
@@ -53,22 +54,27 @@ const PUBLISHED: [(&str, &[&str]); 60] = [
     ("/v1/l/{token}/open", &["post"]),
     ("/v1/links", &["get", "post"]),
     ("/v1/links/{id}", &["delete"]),
+    ("/v1/legal/privacy", &["get"]),
     ("/v1/log/checkpoint", &["get"]),
     ("/v1/log/key", &["get"]),
     ("/v1/log/proof", &["get"]),
     ("/v1/log/tile/{level}/{*index}", &["get"]),
     ("/v1/me", &["get", "patch"]),
     ("/v1/me/email/verify", &["post"]),
+    ("/v1/me/erasure", &["post"]),
+    ("/v1/me/export", &["post"]),
     ("/v1/me/history", &["get"]),
     ("/v1/notification-settings", &["get", "put"]),
     ("/v1/notifications", &["get"]),
     ("/v1/notifications/read-all", &["post"]),
     ("/v1/notifications/{id}/read", &["post"]),
+    ("/v1/search", &["get"]),
     ("/v1/services", &["get", "post"]),
     ("/v1/services/{id}", &["delete"]),
     ("/v1/services/{id}/rotate", &["post"]),
     ("/v1/sessions", &["delete", "get"]),
     ("/v1/sessions/{id}", &["delete"]),
+    ("/v1/templates", &["get"]),
     ("/v1/uploads", &["options", "post"]),
     ("/v1/uploads/{id}", &["delete", "get", "head", "patch"]),
     ("/v1/webhooks", &["get", "post"]),
@@ -151,7 +157,7 @@ fn complete(document: &Value) {
                 assert_eq!(schema, "#/components/schemas/ProblemBody", "{at}: schema of errors");
             }
             let signs_in = path.starts_with("/v1/auth") && (method == "get" || path == "/v1/auth/eid/callback");
-            let public = path.starts_with("/v1/log/") || path.starts_with("/v1/l/");
+            let public = ["/v1/log/", "/v1/l/", "/v1/legal/", "/v1/templates"].iter().any(|start| path.starts_with(start));
             let is_open = !path.starts_with("/v1/") || signs_in || public || method == "options";
             assert_eq!(operation["security"].is_array(), !is_open, "{at}: says whether it needs a token");
         }

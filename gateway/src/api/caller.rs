@@ -24,6 +24,7 @@ use crate::{
     },
     auth::token::{BearerToken, ServiceToken},
     problem::{Code, Problem},
+    rate::{self, Asker},
 };
 
 /// Name of the session cookie: the prefix has browsers take it only over HTTPS, for this host alone.
@@ -163,7 +164,11 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
             return Err(Problem::plain(Code::CrossSite));
         }
         caller.address = peer;
-        caller.meets(parts.extensions.get::<MatchedPath>().and_then(|path| access::need(&parts.method, path.as_str())))?;
+        let route = parts.extensions.get::<MatchedPath>();
+        caller.meets(route.and_then(|path| access::need(&parts.method, path.as_str())))?;
+        if let (Some(_), Some(class)) = (address, route.and_then(|path| rate::class(&parts.method, path.as_str()))) {
+            gateway.guards.rates.take(&limits.rates, Asker::Person(caller.account), class, now_ms).map_err(rate::refused)?;
+        }
         note_seen(gateway, &caller);
         Ok(caller)
     }

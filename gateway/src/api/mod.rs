@@ -6,6 +6,7 @@
 //! right), [`shares`] and [`incoming`] (both sides of a share), [`links`] and [`open_links`], [`deaths`], [`auth`],
 //! [`sessions`], [`services`], [`me`], [`address`], [`notifications`], [`webhooks`],
 //! [`history`] (what happened, to its owner), [`log`] (the same, to auditors), [`trail`] (what acts bring for it),
+//! [`search`], [`export`] and [`erasure`] (the whole vault), [`placement`] and [`facts`] (what is told of the service),
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
 //!
@@ -22,6 +23,9 @@ pub mod content;
 pub mod deaths;
 pub mod deliver;
 pub mod documents;
+pub mod erasure;
+pub mod export;
+pub mod facts;
 pub mod health;
 pub mod history;
 pub mod incoming;
@@ -36,9 +40,11 @@ pub mod notifications;
 pub mod open_links;
 pub mod openapi;
 pub mod params;
+pub mod placement;
 pub mod resume;
 pub mod rights;
 pub mod scanning;
+pub mod search;
 pub mod services;
 pub mod sessions;
 pub mod shares;

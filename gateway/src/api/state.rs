@@ -31,8 +31,10 @@ use crate::{
     notify::Notifier,
     ports::DocumentBytes,
     problem::{Code, Problem},
+    rate::Buckets,
     recorder::Recorder,
     scan::Scanner,
+    search::kept::Indexes,
     telemetry::Telemetry,
 };
 
@@ -95,6 +97,8 @@ pub struct Gateway {
     pub scan: Option<Arc<Scanner>>,
     /// What sends notices.
     pub notify: Arc<Notifier>,
+    /// Indexes of vaults that were searched lately.
+    pub search: Indexes,
 }
 
 impl Gateway {
@@ -155,6 +159,8 @@ pub struct Guards {
     uploads: Arc<Mutex<HashMap<AccountId, usize>>>,
     seen: Mutex<HashSet<SessionId>>,
     passwords: Mutex<HashMap<LinkHash, BadTokens>>,
+    /// How often who asked lately.
+    pub rates: Buckets,
 }
 
 /// Sessions noted as used at once; more of them are noted the next time: one command holds as many.

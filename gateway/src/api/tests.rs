@@ -104,6 +104,7 @@ impl World {
             recorder: Recorder::start(metadata.clone()),
             scan: None,
             notify: Arc::new(crate::notify::Notifier::new(None, true).unwrap()),
+            search: Default::default(),
         });
         let token = signed_in(&gateway, ALICE, 1).await;
         let other = signed_in(&gateway, BOB, 2).await;

@@ -241,6 +241,11 @@ impl KeyRing {
     /// # Errors
     /// [`KeyError::NoMaster`] when no wrap is for a master key of this ring; otherwise why the last one failed.
     pub async fn vault_key(&self, vault: VaultId, wraps: &[WrappedKey]) -> Result<Arc<VaultKey>, KeyError> {
+        if wraps.is_empty() {
+            // The vault was closed: a key that is still in memory is forgotten too.
+            self.forget(vault);
+            return Err(KeyError::NoMaster);
+        }
         if let Some(key) = self.cache().find(vault, Instant::now()) {
             return Ok(key);
         }

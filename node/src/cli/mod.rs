@@ -76,7 +76,7 @@ enum Command {
     Key(node::KeyCommand),
     /// A whole cluster on this machine
     Demo(demo::DemoArgs),
-    /// What the service handed out, checked without it: proof
+    /// What the service handed out, checked without it: proof, export
     #[command(subcommand)]
     Verify(verify::VerifyCommand),
 }
@@ -207,6 +207,7 @@ mod tests {
             "kluis config example",
             "kluis key create f",
             "kluis verify proof f --key k --leaf l",
+            "kluis verify export f",
             "kluis key create --pkcs11-module m --token-label t --pin-file p --key-label k",
             "kluis demo --dir d --set reconcile.grace=2s --set raft.heartbeat=1s",
         ] {

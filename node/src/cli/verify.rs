@@ -1,6 +1,7 @@
 //! `kluis verify`: checks what the service handed out, without the service.
 //!
-//! Owns: the words in which a proof is told. Not: the proof itself (`kluis_raft::log::proof`).
+//! Owns: the words in which it is told. Not: the proof itself (`kluis_raft::log::proof`), nor the judge of an export
+//! (`kluis_gateway::export::check`).
 //! Holds: (1) nothing is asked over a network; (2) the command succeeds only when the signature was checked too:
 //! without `--key` it says what holds and ends with a refusal.
 
@@ -12,6 +13,7 @@ use std::{
 
 use clap::Subcommand;
 use jiff::Timestamp;
+use kluis_gateway::export::check as exported;
 use kluis_raft::log::{
     checkpoint::Checkpoint,
     leaf::{self, Opening},
@@ -39,6 +41,11 @@ pub enum VerifyCommand {
         /// The entry's bytes, where the proof file does not open the entry itself
         #[arg(long)]
         leaf: Option<PathBuf>,
+    },
+    /// That an export is whole, and is what its manifest says
+    Export {
+        /// The ZIP file
+        file: PathBuf,
     },
 }
 
@@ -69,7 +76,10 @@ struct Opened {
 /// # Errors
 /// The file cannot be read, or does not prove what it should.
 pub fn run(command: &VerifyCommand, output: Output) -> Result<(), ExitError> {
-    let VerifyCommand::Proof { file, key, leaf } = command;
+    let (file, key, leaf) = match command {
+        VerifyCommand::Proof { file, key, leaf } => (file, key, leaf),
+        VerifyCommand::Export { file } => return export(file, output),
+    };
     let text = String::from_utf8(read(file, PROOF_BYTES_MAX)?).map_err(|_| broken(file, "not text"))?;
     let proof = Proof::parse(&text).map_err(|e| broken(file, e))?;
     let key = key.as_deref().map(|key| Verifier::parse(key.trim())).transpose();
@@ -107,6 +117,23 @@ pub fn run(command: &VerifyCommand, output: Output) -> Result<(), ExitError> {
         Ok(())
     } else {
         Err(ExitError::refused("who signed the checkpoint was not checked", "give the log's public key with --key"))
+    }
+}
+
+/// Checks an export against its own manifest.
+fn export(file: &Path, output: Output) -> Result<(), ExitError> {
+    let mut opened = File::open(file).map_err(|e| ExitError::file("read", file, &e))?;
+    let report = exported::check(&mut opened).map_err(|e| ExitError::failed(format!("{} is not a whole export: {e}", file.display())))?;
+    match output {
+        Output::Json => print(&json_line(&report)?),
+        Output::Table => print(&format!(
+            "The export is whole.\n  vault      {}\n  made       {}\n  documents  {}, {} bytes\n  left out   {}, each with a reason\n",
+            report.vault.escape_debug(),
+            report.exported_at.escape_debug(),
+            report.documents,
+            report.bytes,
+            report.left_out
+        )),
     }
 }
 

@@ -14,8 +14,8 @@ use crate::{
     command::{ChangeDocument, DocumentCommand},
     keys,
     model::{
-        Attributes, Blob, BlobLayout, Document, DocumentId, DocumentState, EndReason, Event, EventKind, NewNotice, NoticeKind, Scan, Share,
-        ShareState, SharedKey, TimeMs, Trail, Vault, VaultId, Version,
+        Attributes, Blob, BlobLayout, Contents, Document, DocumentId, DocumentState, EndReason, Event, EventKind, NewNotice, NoticeKind,
+        Scan, Share, ShareState, SharedKey, TimeMs, Trail, Vault, VaultId, Version,
     },
     outcome::{DocumentOutcome, DocumentRefusal, Outcome, Refusal},
     policy::{Action, Case, Denial, Phase, Reason, decide},
@@ -82,10 +82,18 @@ fn find(tx: &Transaction<'_>, vault: VaultId, id: DocumentId, revision: u64, act
     Ok(document)
 }
 
+/// Counts a change of a vault's documents.
+pub(super) fn note_change(tx: &mut Transaction<'_>, vault: VaultId) -> Result<(), StoreError> {
+    let key = keys::contents(vault);
+    let Contents(count) = codec::load(tx, &key)?.unwrap_or_default();
+    tx.store(key, &Contents(count.saturating_add(1)))
+}
+
 /// Stores a document under its next revision.
 fn save(tx: &mut Transaction<'_>, now: TimeMs, document: &mut Document) -> Result<(), StoreError> {
     document.revision += 1;
     document.updated_ms = now;
+    note_change(tx, document.vault)?;
     tx.store(keys::document(document.vault, document.id), document)
 }
 
@@ -284,7 +292,7 @@ fn erase(tx: &mut Transaction<'_>, now: TimeMs, (vault, id, revision): (VaultId,
 }
 
 /// Erases up to `limit` versions, oldest first, and with the last the document. Says whether it is gone.
-fn erase_piece(tx: &mut Transaction<'_>, now: TimeMs, document: &Document, limit: usize) -> Result<bool, StoreError> {
+pub(super) fn erase_piece(tx: &mut Transaction<'_>, now: TimeMs, document: &Document, limit: usize) -> Result<bool, StoreError> {
     let (vault, id) = (document.vault, document.id);
     let Some(mut owner) = codec::load::<Vault>(tx, &keys::vault(vault))? else { return Ok(true) };
     sharing::ending::end_of_document(tx, now, vault, id, EndReason::Erased)?;
@@ -300,6 +308,7 @@ fn erase_piece(tx: &mut Transaction<'_>, now: TimeMs, document: &Document, limit
         tx.delete(keys::document(vault, id));
         notice::put(tx, now, NewNotice { vault, kind: NoticeKind::ErasureDone, document: Some(id), details: None })?;
     }
+    note_change(tx, vault)?;
     tx.store(keys::vault(vault), &owner)?;
     notice::quota(tx, now, &owner)?;
     Ok(gone)

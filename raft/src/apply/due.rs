@@ -93,6 +93,8 @@ fn expire(tx: &mut Transaction<'_>, now: TimeMs, request: u128, key: &[u8]) -> R
         super::notice::due(tx, now, key)?;
     } else if is(Table::Delivery) {
         super::outbox::due(tx, now, key)?;
+    } else if is(Table::Closing) {
+        super::closing::due(tx, now, key)?;
     }
     Ok(())
 }

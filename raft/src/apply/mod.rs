@@ -1,13 +1,14 @@
 //! The state machine: `apply(state, request) -> outcome`, pure.
 //!
-//! Owns: exactly-once execution, the clock, dispatch to the families ([`mod@cluster`], [`account`], [`upload`],
-//! [`document`], [`sharing`], [`identity`], [`service`], [`due`]). Not: agreement, storage.
-//! [`document`], [`mod@log`], [`notice`], [`outbox`], [`due`]). Not: agreement, storage.
+//! Owns: exactly-once execution, the clock, dispatch to the families ([`mod@cluster`], [`account`], [`closing`], [`upload`],
+//! [`document`], [`sharing`], [`identity`], [`service`], [`mod@log`], [`notice`], [`outbox`], [`due`]). Not: agreement,
+//! storage.
 //! Holds: (1) the outcome and the new state are a function of the old state and the request; (2) a request
 //! id that was answered before gets the first answer and changes nothing; (3) a refusal changes nothing
 //! else; (4) the state's clock never runs backwards.
 
 pub mod account;
+pub mod closing;
 pub mod cluster;
 pub mod contact_check;
 pub mod document;
@@ -115,6 +116,7 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, request: &Request) -> Result<
         Command::UnsettleBlob { blob } => document::unsettle(tx, *blob),
         Command::Log(command) => log::apply(tx, now, command),
         Command::Notice(command) => notice::apply(tx, now, command),
+        Command::Closing(command) => closing::apply(tx, now, command),
     }
 }
 

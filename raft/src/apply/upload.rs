@@ -8,7 +8,7 @@
 use kluis_chunkstore::ids::ChunkId;
 
 use super::{
-    document::{allowed, check_room, has_all_versions, state_in_use},
+    document::{allowed, check_room, has_all_versions, note_change, state_in_use},
     due, log, notice, refused, sharing,
     stop::{Stop, settle},
 };
@@ -23,6 +23,7 @@ use crate::{
     outcome::{DocumentRefusal, Outcome, Refusal},
     policy::Action,
     store::{Read, StoreError, Transaction},
+    view::sharing::is_closing,
 };
 
 /// How long an `Idempotency-Key` is remembered.
@@ -32,6 +33,9 @@ pub const UPLOAD_LIFETIME_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 
 pub(super) fn begin(tx: &mut Transaction<'_>, now: TimeMs, begin: &BeginUpload) -> Result<Outcome, StoreError> {
     let Some(mut vault) = codec::load::<Vault>(tx, &keys::vault(begin.vault))? else { return refused(Refusal::VaultUnknown) };
+    if is_closing(tx, begin.vault)? {
+        return refused(Refusal::VaultUnknown);
+    }
     if let Some((hash, fingerprint)) = &begin.idempotency
         && let Some(record) = codec::load::<IdempotencyRecord>(tx, &keys::idempotency(hash))?
         && record.expires_ms > now
@@ -226,6 +230,9 @@ pub(super) fn advance(tx: &mut Transaction<'_>, now: TimeMs, step: &AdvanceUploa
 pub(super) fn commit(tx: &mut Transaction<'_>, now: TimeMs, commit: &CommitUpload) -> Result<Outcome, StoreError> {
     let Some(upload) = find(tx, commit.upload)? else { return refused(Refusal::UploadUnknown) };
     let Some(mut vault) = codec::load::<Vault>(tx, &keys::vault(upload.vault))? else { return refused(Refusal::VaultUnknown) };
+    if is_closing(tx, upload.vault)? {
+        return refused(Refusal::VaultUnknown);
+    }
     if let Some(expected) = upload.length
         && commit.size != expected
     {
@@ -362,6 +369,7 @@ fn make_version(
             }
         },
     };
+    note_change(tx, upload.vault)?;
     tx.store(keys::document(upload.vault, document.id), &document)?;
     tx.store(keys::version(upload.vault, document.id, document.current.number), &document.current)?;
     Ok(Ok(document))

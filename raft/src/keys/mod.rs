@@ -68,12 +68,16 @@ pub enum Table {
     Unsettled = 16,
     /// Blob ids reserved by uploads.
     Reserved = 17,
+    /// Vaults that are being erased.
+    Closing = 18,
     /// The vault record itself.
     Vault = 32,
     /// Documents of a vault.
     Document = 33,
     /// Versions of a vault's documents.
     Version = 34,
+    /// How often a vault's documents changed.
+    Contents = 35,
     /// Shares of a vault's documents, by document; those that ended are kept a while.
     Share = 40,
     /// In the recipient's vault: shares that there is something to see of.
@@ -120,6 +124,8 @@ pub enum Table {
     Delivery = 83,
     /// Deliveries that wait, by queue and time.
     DeliveryDue = 84,
+    /// After all others; nothing lies in it.
+    Last = 255,
 }
 
 fn key(owner: &[u8; 16], table: Table, own: &[&[u8]]) -> Vec<u8> {
@@ -283,6 +289,26 @@ pub fn versions(vault: VaultId, document: DocumentId) -> (Vec<u8>, Vec<u8>) {
     (version(vault, document, 0), next(version(vault, document, u32::MAX)))
 }
 
+/// How often a vault's documents changed.
+pub fn contents(vault: VaultId) -> Vec<u8> {
+    key(&vault.to_bytes(), Table::Contents, &[])
+}
+
+/// That a vault is being erased.
+pub fn closing(vault: VaultId) -> Vec<u8> {
+    key(&CLUSTER, Table::Closing, &[&vault.to_bytes()])
+}
+
+/// Everything that lies under a vault, in whatever table.
+pub fn all_of(vault: VaultId) -> (Vec<u8>, Vec<u8>) {
+    (vault.to_bytes().to_vec(), key(&vault.to_bytes(), Table::Last, &[]))
+}
+
+/// The table of a key.
+pub fn table_of(key: &[u8]) -> Option<u8> {
+    key.get(16).copied()
+}
+
 /// A service of a vault.
 pub fn service(vault: VaultId, id: ServiceId) -> Vec<u8> {
     key(&vault.to_bytes(), Table::Service, &[&id.to_bytes()])
@@ -365,5 +391,11 @@ mod tests {
         let (start, end) = documents(VaultId(5));
         assert!(start <= document(VaultId(5), DocumentId(u128::MAX)) && document(VaultId(5), DocumentId(u128::MAX)) < end);
         assert!(end < document(VaultId(6), DocumentId(0)));
+        let (start, end) = all_of(VaultId(5));
+        for inside in [vault(VaultId(5)), document(VaultId(5), DocumentId(u128::MAX)), history(Some(VaultId(5)), u64::MAX)] {
+            assert!(start <= inside && inside < end);
+        }
+        assert!(end < vault(VaultId(6)) && vault(VaultId(4)) < start);
+        assert_eq!(table_of(&contents(VaultId(5))), Some(Table::Contents as u8));
     }
 }

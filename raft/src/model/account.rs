@@ -97,6 +97,13 @@ pub struct Vault {
     pub strict: bool,
 }
 
+/// A vault whose owner closed it: its key is destroyed, and what lies in it is being erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// Since when.
+    pub since_ms: TimeMs,
+}
+
 /// SHA-256 of a session's bearer token: the token itself is nowhere stored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub [u8; 32]);

@@ -43,6 +43,10 @@ pub struct Document {
     pub state: DocumentState,
 }
 
+/// Counts every change of a vault's documents, so that what was made of all of them is known to be old.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents(pub u64);
+
 /// One immutable content of a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {

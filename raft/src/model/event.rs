@@ -108,6 +108,8 @@ kinds! {
     DeathConfirmed = "death.confirmed",
     /// That turned out to be wrong.
     DeathReversed = "death.reversed",
+    /// The owner closed the vault, and everything in it was erased.
+    Closed = "vault.closed",
 }
 
 /// Who caused an event.

@@ -16,13 +16,13 @@ pub mod service;
 pub mod share;
 
 pub use account::{
-    Account, AccountId, Assurance, IdempotencyRecord, IdempotencyState, Role, Session, SessionId, Vault, VaultId, WrappedKey,
+    Account, AccountId, Assurance, Closing, IdempotencyRecord, IdempotencyState, Role, Session, SessionId, Vault, VaultId, WrappedKey,
 };
 pub use attributes::{
     Attributes, BadDate, Category, Date, DocType, DocumentLabel, DocumentState, LabelId, Origin, Provenance, Scan, ScanNote, UnknownKey,
 };
 pub use cluster::{ClusterRecord, DiskRecord, DiskState, JoinToken, NodeRecord, NodeRole, TokenHash};
-pub use document::{Blob, BlobLayout, Document, DocumentId, Tail, Upload, UploadId, UploadTarget, Version};
+pub use document::{Blob, BlobLayout, Contents, Document, DocumentId, Tail, Upload, UploadId, UploadTarget, Version};
 pub use event::{Actor, Event, EventKind, HistoryEntry, Trail};
 pub use log::{LogKeyRecord, LogRecord, StoredCheckpoint};
 pub use notice::{

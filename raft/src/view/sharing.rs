@@ -27,6 +27,11 @@ pub fn is_dead(read: &dyn Read, vault: VaultId) -> Result<bool, StoreError> {
     Ok(death(read, vault)?.is_some_and(|death| death.confirmed))
 }
 
+/// Whether a vault's owner closed it: what it shared is over from that moment, before it is erased.
+pub fn is_closing(read: &dyn Read, vault: VaultId) -> Result<bool, StoreError> {
+    Ok(read.get(&keys::closing(vault))?.is_some())
+}
+
 /// A share of the owner's, by document and id.
 pub fn share(read: &dyn Read, owner: VaultId, document: DocumentId, id: ShareId) -> Result<Option<Share>, StoreError> {
     codec::load(read, &keys::share(owner, document, id))
@@ -96,6 +101,9 @@ pub fn standing(read: &dyn Read, recipient: VaultId, id: ShareId, now: TimeMs) -
         let gone = codec::load::<Former>(read, &keys::former(recipient, id))?.is_some_and(|former| former.forget_ms > now);
         return Ok(Err(if gone { Denial::Gone } else { Denial::NotFound }));
     };
+    if is_closing(read, owner)? {
+        return Ok(Err(Denial::Gone));
+    }
     let Some(share) = share(read, owner, document, id)? else { return Ok(Err(Denial::Gone)) };
     let Some(document) = codec::load::<Document>(read, &keys::document(owner, document))? else { return Ok(Err(Denial::Gone)) };
     let number = share.version(document.current.number);
@@ -279,6 +287,9 @@ fn link_with(read: &dyn Read, hash: &LinkHash, is_live: impl Fn(&Link) -> bool) 
     let document = codec::load::<Document>(read, &keys::document(link.vault, link.document))?;
     let version = codec::load::<Version>(read, &keys::version(link.vault, link.document, link.asked.version))?;
     let (Some(document), Some(version)) = (document, version) else { return Ok(Err(Denial::Gone)) };
+    if is_closing(read, link.vault)? {
+        return Ok(Err(Denial::Gone));
+    }
     let live = is_live(&link) && document.attributes.shareable && !is_dead(read, link.vault)?;
     let case = Case::link(live, Phase::of(document.state, &version.scan));
     Ok(decide(case, Action::Read).map(|()| (link, version)))

@@ -17,7 +17,8 @@ use kluis_raft::{
     apply::apply,
     codec::{self, AccountRef, Marker, Record, ServiceRef, SessionRef},
     command::{
-        AccountSeed, AdvanceUpload, BeginUpload, Command, CommitUpload, DocumentCommand, LogCommand, NewNode, Request, SharingCommand,
+        AccountSeed, AdvanceUpload, BeginUpload, ClosingCommand, Command, CommitUpload, DocumentCommand, LogCommand, NewNode, Request,
+        SharingCommand,
     },
     consensus::{
         fuzzing as consensus,
@@ -353,6 +354,12 @@ fn sample_commands() -> Vec<Command> {
         Command::Document { act: Box::new(DocumentCommand::Restore { vault, document, revision: 2 }), trail: Box::new(trail()) },
         Command::Sharing { act: Box::new(SharingCommand::ConfirmDeath { account: AccountId(1) }), trail: Box::new(trail()) },
         Command::DeleteDocument { vault, document, revision: 3, trail: Box::new(trail()) },
+        Command::Closing(Box::new(ClosingCommand::Close {
+            account: AccountId(1),
+            vault,
+            session: SessionId([1; 32]),
+            trail: Box::new(trail()),
+        })),
         Command::EndSession { account: AccountId(1), public_id: 1, trail: Box::new(trail()) },
         Command::Log(LogCommand::Append { events: vec![event] }),
         Command::Log(LogCommand::PutCheckpoint { note: "log\n1\n\n".to_owned() }),

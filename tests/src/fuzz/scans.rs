@@ -1,9 +1,10 @@
-//! Targets: what the scanner reads. Answers of clamd, types of content, directories of archives, PDF.
+//! Targets: documents and archives. Answers of clamd, types of content, directories of archives, PDF, exports.
 //!
 //! Owns: documents as bytes. Not: what a request says about them ([`super::http`]).
 //! Holds: how content was cut does not change what it is taken for; members of an accepted archive do not overlap and
 //! stay below the folder they are unpacked to; what is unpacked stays within its bound.
 
+use kluis_gateway::export::check;
 use kluis_gateway::scan::{
     archive::{ArchiveLimits, DIRECTORY_MAX, check_local, classify, find_directory, parse_directory},
     clamd::{Answer, parse_answer, parse_version},
@@ -29,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     Target::new("clamd_version", clamd_version, || texts(&["ClamAV 1.4.6/27500/Tue Nov  3 09:39:42 2026\0", "ClamAV 1.4.6\0"]), WORDS),
     Target::new("content_type", content_type, content_seeds, WORDS),
     Target::new("zip_directory", zip_directory, || vec![zip(&[("a", b"x"), ("b/", b""), ("b/c", b"yy")]), zip(&[])], WORDS),
+    Target::new("export_file", export_file, || vec![check::sample(&[("a", b"x"), ("b", b"")]), check::sample(&[])], WORDS),
     Target::new("pdf_files", pdf_files, || vec![pdf_with_file("/Type/EmbeddedFile/Filter/FlateDecode", b"x"), page("")], WORDS),
 ];
 
@@ -89,6 +91,16 @@ fn zip_directory(data: &[u8]) -> bool {
     }
     let _ = classify(&members, data);
     true
+}
+
+fn export_file(data: &[u8]) -> bool {
+    match check::check(&mut std::io::Cursor::new(data)) {
+        Ok(report) => {
+            assert!(report.bytes <= u64::try_from(data.len()).unwrap(), "more content than file: {report:?}");
+            true
+        }
+        Err(_) => false,
+    }
 }
 
 fn pdf_files(data: &[u8]) -> bool {

@@ -99,6 +99,7 @@ async fn torn_world() -> (World, Arc<TornDisks>) {
         recorder: Recorder::start(Arc::clone(&old.metadata)),
         scan: None,
         notify: Arc::clone(&old.notify),
+        search: Default::default(),
     });
     world.router = crate::router::router(Arc::clone(&gateway)).unwrap();
     world.gateway = gateway;

@@ -6,7 +6,7 @@
 use super::{ending::end, put, touch};
 use crate::{
     apply::{
-        document::{retain_blob, take_quota},
+        document::{note_change, retain_blob, take_quota},
         due, notice,
         stop::{Stop, denied},
         upload,
@@ -21,7 +21,7 @@ use crate::{
     outcome::{DocumentRefusal, Outcome, Refusal, SharingOutcome, SharingRefusal},
     policy::{Action, Case, Denial, Phase, decide},
     store::Transaction,
-    view::sharing::{Standing, standing},
+    view::sharing::{Standing, is_closing, standing},
 };
 
 /// What a recipient may act on, with the state that it has for the recipient now.
@@ -83,6 +83,9 @@ pub(super) fn copy(tx: &mut Transaction<'_>, now: TimeMs, copy: &CopyShared) -> 
         return Err(SharingRefusal::IdTaken.into());
     }
     let mut vault = codec::load::<Vault>(tx, &keys::vault(copy.recipient))?.ok_or(Refusal::VaultUnknown)?;
+    if is_closing(tx, copy.recipient)? {
+        return Err(Refusal::VaultUnknown.into());
+    }
     take_quota(&mut vault, version.size)?;
     vault.documents += 1;
     tx.store(keys::vault(vault.id), &vault)?;
@@ -103,6 +106,7 @@ pub(super) fn copy(tx: &mut Transaction<'_>, now: TimeMs, copy: &CopyShared) -> 
     };
     tx.store(keys::version(document.vault, document.id, 1), &document.current)?;
     tx.store(keys::document(document.vault, document.id), &document)?;
+    note_change(tx, document.vault)?;
     let times = share.copied.map_or(0, |(_, times)| times);
     share.copied = Some((now, times.saturating_add(1)));
     touch(&mut share, now);

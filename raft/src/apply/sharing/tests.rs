@@ -1,5 +1,5 @@
 //! Shares and links, one promise a test; documents' states are in
-//! [`documents`], deaths and incapacity in [`moments`], random sequences in [`random`].
+//! [`documents`], the end of a vault in [`closing`], deaths and incapacity in [`moments`], random sequences in [`random`].
 
 use crate::{
     apply::{
@@ -21,6 +21,7 @@ use crate::{
     view::{self, sharing as shown},
 };
 
+mod closing;
 mod documents;
 mod moments;
 mod random;
