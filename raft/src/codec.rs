@@ -13,8 +13,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     model::{
-        Account, Blob, ClusterRecord, Death, DiskRecord, Document, Former, GivenRef, HistoryEntry, IdempotencyRecord, IncomingRef,
-        JoinToken, Link, LinkRef, LogRecord, NodeRecord, PairCount, Service, Session, Share, Upload, Vault, Version,
+        Account, Blob, Blocked, ClusterRecord, Contact, ContactRef, Death, DiskRecord, Document, Former, GivenRef, HistoryEntry,
+        IdempotencyRecord, IncomingRef, Invitation, InvitationRef, JoinToken, Link, LinkRef, LogRecord, NodeRecord, Office, OfficeRef,
+        PairCount, Reference, RequestList, Service, Session, Share, Staff, StaffRef, Thread, ThreadMessage, ThreadRef, Upload, Vault,
+        Version,
     },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},
@@ -68,6 +70,20 @@ records!(
     ServiceRef,
     HistoryEntry,
     LogRecord,
+    Contact,
+    ContactRef,
+    Blocked,
+    Invitation,
+    InvitationRef,
+    Office,
+    OfficeRef,
+    Staff,
+    StaffRef,
+    Reference,
+    Thread,
+    ThreadRef,
+    ThreadMessage,
+    RequestList,
 );
 
 /// The account behind a keyed hash.

@@ -24,10 +24,14 @@ use crate::model::{
 
 pub mod document;
 pub mod identity;
+pub mod office;
+pub mod people;
 pub mod sharing;
 
 pub use document::{ChangeDocument, DocumentCommand};
 pub use identity::{IdentityCommand, NewService, SessionFacts};
+pub use office::{OfficeCommand, RegisterEntry, RegisterNotary};
+pub use people::{Behalf, NewContact, NewInvitation, PeopleCommand, Shown};
 pub use sharing::{ChangeShare, CopyShared, CreateShares, Rewrap, SharingCommand, Which};
 
 /// Most bytes of an encoded request.
@@ -240,6 +244,10 @@ pub enum Command {
     // --- log
     /// The log's own commands.
     Log(LogCommand),
+    /// Contacts, invitations, messages and request lists.
+    People(Box<PeopleCommand>),
+    /// Offices, their staff, and the office that a person names.
+    Office(Box<OfficeCommand>),
 }
 
 /// A node as it joins.

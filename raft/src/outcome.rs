@@ -11,9 +11,11 @@ use crate::{
 };
 
 pub mod document;
+pub mod people;
 pub mod sharing;
 
 pub use document::{DocumentOutcome, DocumentRefusal};
+pub use people::{OfficeOutcome, PeopleOutcome, PeopleRefusal};
 pub use sharing::{BadTime, EndedShare, SharingOutcome, SharingRefusal};
 
 /// What a command came to.
@@ -64,6 +66,10 @@ pub enum Outcome {
     Identity(IdentityOutcome),
     /// See [`LogOutcome`].
     Log(LogOutcome),
+    /// See [`PeopleOutcome`].
+    People(PeopleOutcome),
+    /// See [`OfficeOutcome`].
+    Office(OfficeOutcome),
 }
 
 /// What a command about sessions or services came to.
@@ -224,4 +230,7 @@ pub enum Refusal {
     /// See [`LogRefusal`].
     #[error(transparent)]
     Log(#[from] LogRefusal),
+    /// A command about people or offices.
+    #[error(transparent)]
+    People(#[from] PeopleRefusal),
 }

@@ -18,6 +18,8 @@ use crate::{
     store::{Read, StoreError},
 };
 
+pub mod office;
+pub mod people;
 pub mod sharing;
 
 /// The cluster's facts and settings.

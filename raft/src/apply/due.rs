@@ -89,6 +89,8 @@ fn expire(tx: &mut Transaction<'_>, now: TimeMs, key: &[u8]) -> Result<(), Store
         super::sharing::links::due(tx, now, key)?;
     } else if is(Table::Death) {
         super::sharing::death::due(tx, now, key)?;
+    } else if is(Table::Invitation) {
+        super::people::invitations::due(tx, now, key)?;
     }
     Ok(())
 }

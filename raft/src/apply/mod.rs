@@ -1,8 +1,8 @@
 //! The state machine: `apply(state, request) -> outcome`, pure.
 //!
 //! Owns: exactly-once execution, the clock, dispatch to the families ([`mod@cluster`], [`account`], [`upload`],
-//! [`document`], [`sharing`], [`identity`], [`service`], [`due`]). Not: agreement, storage.
-//! [`document`], [`mod@log`], [`due`]). Not: agreement, storage.
+//! [`document`], [`sharing`], [`identity`], [`service`], [`mod@log`], [`people`], [`office`], [`due`]). Not: agreement,
+//! storage.
 //! Holds: (1) the outcome and the new state are a function of the old state and the request; (2) a request
 //! id that was answered before gets the first answer and changes nothing; (3) a refusal changes nothing
 //! else; (4) the state's clock never runs backwards.
@@ -14,6 +14,8 @@ pub mod document;
 pub mod due;
 pub mod identity;
 pub mod log;
+pub mod office;
+pub mod people;
 pub mod service;
 pub mod sharing;
 mod stop;
@@ -111,6 +113,8 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, command: &Command) -> Result<
         Command::SettleBlob { blob, seen, layout } => document::settle(tx, *blob, seen, layout),
         Command::UnsettleBlob { blob } => document::unsettle(tx, *blob),
         Command::Log(command) => log::apply(tx, now, command),
+        Command::People(command) => people::apply(tx, now, command),
+        Command::Office(command) => office::apply(tx, now, command),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why a command stops half-way: it is refused, or the store failed. Lets `?` serve for both.
 
 use crate::{
-    outcome::{DocumentRefusal, Outcome, Refusal, SharingRefusal},
+    outcome::{DocumentRefusal, Outcome, PeopleRefusal, Refusal, SharingRefusal},
     policy::Denial,
     store::StoreError,
 };
@@ -35,6 +35,12 @@ impl From<SharingRefusal> for Stop {
 impl From<DocumentRefusal> for Stop {
     fn from(refusal: DocumentRefusal) -> Self {
         Self::Refused(Refusal::Document(refusal))
+    }
+}
+
+impl From<PeopleRefusal> for Stop {
+    fn from(refusal: PeopleRefusal) -> Self {
+        Self::Refused(Refusal::People(refusal))
     }
 }
 

@@ -10,6 +10,8 @@ pub mod cluster;
 pub mod document;
 pub mod event;
 pub mod log;
+pub mod office;
+pub mod people;
 pub mod runs;
 pub mod service;
 pub mod share;
@@ -24,6 +26,11 @@ pub use cluster::{ClusterRecord, DiskRecord, DiskState, JoinToken, NodeRecord, N
 pub use document::{Blob, BlobLayout, Document, DocumentId, Tail, Upload, UploadId, UploadTarget, Version};
 pub use event::{Actor, Event, EventKind, HistoryEntry, Trail};
 pub use log::{LogKeyRecord, LogRecord, StoredCheckpoint};
+pub use office::{Office, OfficeId, OfficeRef, Reference, Staff, StaffId, StaffRef};
+pub use people::{
+    Addressee, Blocked, CodeHash, Contact, ContactId, ContactKind, ContactRef, Invitation, InvitationId, InvitationRef, InvitationState,
+    MessageId, RequestItem, RequestList, RequestListId, Thread, ThreadId, ThreadMessage, ThreadRef, VerifiedName,
+};
 pub use runs::{Run, Runs, TooManyAttempts};
 pub use service::{Scope, SecretHash, Service, ServiceId, ServiceSecret};
 pub use share::{
