@@ -22,7 +22,10 @@ use tracing::Instrument;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    api::{Gateway, auth, caller::Trace, content, documents, health, history, log, me, openapi, services, sessions, uploads},
+    api::{
+        Gateway, auth, caller::Trace, contacts, content, documents, health, history, invitations, log, me, messages, office, offices, openapi,
+        services, sessions, uploads,
+    },
     problem::{Code, Problem},
 };
 
@@ -60,6 +63,30 @@ fn table() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(log::key))
         .routes(routes!(log::proof_file))
         .routes(routes!(log::tile))
+        .routes(routes!(invitations::list, invitations::create))
+        .routes(routes!(invitations::withdraw))
+        .routes(routes!(invitations::look))
+        .routes(routes!(invitations::accept))
+        .routes(routes!(invitations::accept_one))
+        .routes(routes!(invitations::decline))
+        .routes(routes!(invitations::decline_one))
+        .routes(routes!(contacts::list, contacts::create))
+        .routes(routes!(contacts::read, contacts::rename, contacts::delete))
+        .routes(routes!(contacts::block))
+        .routes(routes!(contacts::unblock))
+        .routes(routes!(offices::list))
+        .routes(routes!(offices::read))
+        .routes(routes!(offices::own))
+        .routes(routes!(offices::reference, offices::set_reference, offices::clear_reference))
+        .routes(routes!(office::staff, office::add_staff))
+        .routes(routes!(office::change_role, office::remove_staff))
+        .routes(routes!(office::asked, office::ask))
+        .routes(routes!(office::close))
+        .routes(routes!(office::requests))
+        .routes(routes!(office::arrive))
+        .routes(routes!(messages::list, messages::say))
+        .routes(routes!(messages::read))
+        .routes(routes!(messages::mark))
 }
 
 /// The whole service.

@@ -4,6 +4,7 @@
 //! [`documents`] and [`content`] (the heart), [`ingest`] and [`deliver`] (bytes in, bytes out), [`scanning`] (what may
 //! stay), [`uploads`] and [`resume`] (tus), [`auth`], [`sessions`], [`services`], [`me`],
 //! [`history`] (what happened, to its owner), [`log`] (the same, to auditors), [`trail`] (what acts bring for it),
+//! [`acting`] (in whose vault), [`invitations`], [`contacts`], [`offices`], [`office`], [`messages`],
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
 //!
@@ -12,18 +13,24 @@
 //! and what does not exist give the same answer; (3) a refused request changes nothing.
 
 pub mod access;
+pub mod acting;
 pub mod auth;
 pub mod caller;
+pub mod contacts;
 pub mod content;
 pub mod deliver;
 pub mod documents;
 pub mod health;
 pub mod history;
 pub mod ingest;
+pub mod invitations;
 pub mod json;
 pub mod log;
 pub mod me;
+pub mod messages;
 pub mod name;
+pub mod office;
+pub mod offices;
 pub mod openapi;
 pub mod params;
 pub mod resume;
