@@ -23,8 +23,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     api::{
-        Gateway, auth, caller::Trace, contacts, content, documents, health, history, invitations, log, me, messages, office, offices, openapi,
-        services, sessions, uploads,
+        Gateway, auth, caller::Trace, contacts, content, documents, health, history, invitations, log, me, messages, office, offices,
+        openapi, services, sessions, uploads,
     },
     problem::{Code, Problem},
 };
