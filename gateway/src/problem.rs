@@ -83,6 +83,7 @@ codes! {
     StepUpRequired = "step_up_required", 403, "This needs a fresh proof of who you are", "Send POST /v1/auth/NAME/start with this session's token, NAME from GET /v1/auth (for eid, with ?step_up=true), finish that sign-in, and repeat the request within ten minutes.";
     Underage = "underage", 403, "This service is for older people", "It can be used from the age that its operator set.";
     ScopeExceeded = "scope_exceeded", 403, "This credential does not reach so far", "Use a service with the scope that this operation needs, or sign in as a person.";
+    Role = "role", 403, "Your role does not reach so far", "Ask a notary of the office; who is no staff of it, or was suspended, does nothing there.";
     NotFound = "not_found", 404, "There is no such thing here", "Check the address. What is not yours is not shown either.";
     MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here", "Use one of the methods in the Allow header.";
     BodyTimeout = "body_timeout", 408, "The body came too slowly", "Send at least 1 KiB/s, or use a resumable upload.";
@@ -93,9 +94,17 @@ codes! {
     TooManyServices = "too_many_services", 409, "The vault has as many services as it may have", "Delete one that is not used.";
     TooManyWebhooks = "too_many_webhooks", 409, "The vault has as many webhooks as it may have", "Delete one that is not used.";
     MailOff = "mail_off", 409, "This service sends no mail", "Use the list of notices, or a webhook.";
+    SelfInvite = "self_invite", 409, "This is your own invitation", "Pass the code on to the one whom you invite.";
+    AlreadyInvited = "already_invited", 409, "An invitation to this address is open", "Wait for the answer, or withdraw it first.";
+    AlreadyContacts = "already_contacts", 409, "You are contacts already", "There is nothing to do.";
+    Blocked = "blocked", 409, "You have blocked this one", "End the block first.";
+    AlreadyStaff = "already_staff", 409, "This person is a member already", "Change the member's role.";
+    LastNotary = "last_notary", 409, "An office keeps a notary who may act", "Add another notary first.";
+    NotShared = "not_shared", 409, "The document is not shared with this office", "Share it first, then name it here.";
     Conflict = "conflict", 409, "The thing changed meanwhile", "Read it again and repeat the request.";
     CodeExpired = "code_expired", 410, "No code is expected", "Send the mail address again: a new code is sent there.";
     DocumentGone = "document_gone", 410, "The document was deleted", "It cannot be brought back.";
+    InvitationExpired = "expired", 410, "The invitation is over", "Ask for a new one.";
     PreconditionFailed = "precondition_failed", 412, "The thing changed since you read it", "Read it again and send its new ETag.";
     TusVersion = "tus_version", 412, "This version of the tus protocol is not spoken here", "Send Tus-Resumable: 1.0.0.";
     TooLarge = "too_large", 413, "The content is too large", "The limit stands in the detail.";
@@ -107,6 +116,7 @@ codes! {
     WrongHost = "wrong_host", 421, "This request is for another host", "Connect to the host that the address names.";
     DigestMismatch = "digest_mismatch", 422, "The content does not match its digest", "Send the content again.";
     MalwareDetected = "malware_detected", 422, "The content is malicious", "Nothing was stored. Check the device that the file comes from.";
+    OfficeInactive = "office_inactive", 422, "The office is not active", "Take another office from the directory; successor_of and successor say which.";
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The Idempotency-Key was used for another request", "Use a fresh key for each new request.";
     UrlRefused = "url_refused", 422, "Notices are not posted to this address", "Use an https address of the public network, without a user, a password or a fragment.";
     CodeWrong = "code_wrong", 422, "The code is wrong", "Enter the eight digits of the newest mail.";
@@ -321,6 +331,7 @@ impl From<Refusal> for Problem {
             Refusal::Sharing(refusal) => by_name(refusal.code()),
             Refusal::Notice(refusal) => by_name(refusal.code()),
             Refusal::Closing(refusal) => by_name(refusal.code()),
+            Refusal::People(refusal) => by_name(refusal.code()),
             Refusal::Identity(refusal) => match refusal {
                 IdentityRefusal::OtherPerson => Code::LoginMismatch,
                 IdentityRefusal::TooWeak => Code::WeakIdentity,

@@ -25,8 +25,8 @@ use crate::{
     api::{
         Gateway, address, auth,
         caller::{Peer, Trace},
-        content, deaths, documents, erasure, export, facts, health, history, incoming, links, log, manage, me, notifications, open_links,
-        openapi, placement, search, services, sessions, shares, uploads, webhooks,
+        contacts, content, deaths, documents, erasure, export, facts, health, history, incoming, invitations, links, log, manage, me,
+        messages, notifications, office, offices, open_links, openapi, placement, search, services, sessions, shares, uploads, webhooks,
     },
     problem::{Code, Problem},
     rate::{self, Asker, Class},
@@ -103,6 +103,30 @@ fn table() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(erasure::erase))
         .routes(routes!(facts::privacy))
         .routes(routes!(facts::templates))
+        .routes(routes!(invitations::list, invitations::create))
+        .routes(routes!(invitations::withdraw))
+        .routes(routes!(invitations::look))
+        .routes(routes!(invitations::accept))
+        .routes(routes!(invitations::accept_one))
+        .routes(routes!(invitations::decline))
+        .routes(routes!(invitations::decline_one))
+        .routes(routes!(contacts::list, contacts::create))
+        .routes(routes!(contacts::read, contacts::rename, contacts::delete))
+        .routes(routes!(contacts::block))
+        .routes(routes!(contacts::unblock))
+        .routes(routes!(offices::list))
+        .routes(routes!(offices::read))
+        .routes(routes!(offices::own))
+        .routes(routes!(offices::reference, offices::set_reference, offices::clear_reference))
+        .routes(routes!(office::staff, office::add_staff))
+        .routes(routes!(office::change_role, office::remove_staff))
+        .routes(routes!(office::asked, office::ask))
+        .routes(routes!(office::close))
+        .routes(routes!(office::requests))
+        .routes(routes!(office::arrive))
+        .routes(routes!(messages::list, messages::say))
+        .routes(routes!(messages::read))
+        .routes(routes!(messages::mark))
 }
 
 /// The whole service.

@@ -12,6 +12,7 @@
 //! | `GET  /ops/topology/plan` | [`TopologyPlan`] |
 //! | `POST /ops/topology` [`ApplyTopology`] | [`TopologyPlan`] that was applied; 412 when it is stale |
 //! | `POST /ops/vaults/{id}/limits` [`VaultLimits`] | [`VaultLimitsNow`] |
+//! | `POST /ops/offices` [`RegisterPiece`] | [`Imported`] |
 
 use std::{fs, path::Path, time::Duration};
 
@@ -24,7 +25,10 @@ use zeroize::Zeroizing;
 use kluis_raft::model::VaultId;
 
 use crate::{
-    admin::{VaultLimits, VaultLimitsNow},
+    admin::{
+        VaultLimits, VaultLimitsNow,
+        offices::{Imported, RegisterPiece},
+    },
     demo::record::{self, DemoRecord},
     exit::{Exit, ExitError},
     options::{IssuedToken, TokenOptions},
@@ -162,6 +166,14 @@ impl AdminClient {
     /// Unreachable, or a refusal: no such vault, or a quota below what is in use.
     pub async fn set_vault_limits(&self, vault: VaultId, limits: &VaultLimits) -> Result<VaultLimitsNow, ExitError> {
         self.call(Method::POST, &format!("ops/vaults/{vault}/limits"), Some(limits)).await
+    }
+
+    /// Takes a piece of the register of offices in.
+    ///
+    /// # Errors
+    /// Unreachable, or a refusal that names the line.
+    pub async fn import_offices(&self, piece: &RegisterPiece) -> Result<Imported, ExitError> {
+        self.call(Method::POST, "ops/offices", Some(piece)).await
     }
 
     async fn call<B: Serialize, T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&B>) -> Result<T, ExitError> {

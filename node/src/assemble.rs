@@ -13,7 +13,7 @@ use std::{
     path::Path,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -51,7 +51,7 @@ use kluis_raft::{
     store::rocks::RocksDatabases,
     view,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -62,6 +62,7 @@ use tokio::{
 use crate::{
     admin::{self, Admin},
     ca::Authority,
+    certificates::{load_certificate, reload_certificates},
     checkpoints::{self, CheckpointOptions},
     config::{
         Config,
@@ -224,7 +225,8 @@ impl Node {
         let http = load_certificate(&identity_dir.join("http.pem"), &identity_dir.join("http.key"))?;
         let reload = Box::pin(reload_certificates(identity_dir, http.clone(), self.hub.clone()));
         self.workers.push(watched("certificates", self.ended.clone(), reload));
-        let admin = self.serve_admin(http.clone()).await?;
+        let slot: Arc<OnceLock<Arc<Gateway>>> = Arc::default();
+        let admin = self.serve_admin(http.clone(), slot.clone()).await?;
         self.servers.push(admin);
         if let (Some(address), Some(gateway)) = (self.config.listen.gateway, &self.config.gateway) {
             let listener =
@@ -235,7 +237,7 @@ impl Node {
             };
             let tls = server::tls_config(certificate).map_err(|e| ExitError::failed(e.to_string()))?;
             let parts = self.gateway_parts(gateway)?;
-            self.servers.push(tokio::spawn(parts.serve(listener, tls, self.stop.subscribe())));
+            self.servers.push(tokio::spawn(parts.serve(listener, tls, self.stop.subscribe(), slot)));
         }
         Ok(())
     }
@@ -262,7 +264,11 @@ impl Node {
         Ok(self.gateway_parts(config)?.build_patiently().await)
     }
 
-    async fn serve_admin(&self, certificate: Arc<ReloadableCert>) -> Result<JoinHandle<()>, ExitError> {
+    async fn serve_admin(
+        &self,
+        certificate: Arc<ReloadableCert>,
+        gateway: Arc<OnceLock<Arc<Gateway>>>,
+    ) -> Result<JoinHandle<()>, ExitError> {
         let dir = member::identity_dir(&self.config.node.dir);
         let ca_path = dir.join("ca.pem");
         let ca = fs::read(&ca_path).map_err(|e| ExitError::file("read", &ca_path, &e))?;
@@ -289,6 +295,7 @@ impl Node {
             authority,
             telemetry: self.telemetry.clone(),
             health: self.health.clone() as Arc<dyn Health>,
+            gateway,
         });
         Ok(tokio::spawn(admin::serve::serve(listener, tls, admin::router(admin), self.stop.subscribe())))
     }
@@ -444,46 +451,6 @@ async fn watch_self(
     }
 }
 
-fn load_certificate(certificate: &Path, key: &Path) -> Result<Arc<ReloadableCert>, ExitError> {
-    let (chain, key) = read_certificate(certificate, key)?;
-    let cert = ReloadableCert::new(chain, key)
-        .map_err(|e| ExitError::refused(format!("{}: {e}", certificate.display()), "certificate and key must belong together"))?;
-    Ok(Arc::new(cert))
-}
-
-fn read_certificate(certificate: &Path, key: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), ExitError> {
-    let malformed = |path: &Path, e: rustls_pki_types::pem::Error| ExitError::refused(format!("{} is malformed: {e}", path.display()), "");
-    let pem = fs::read(certificate).map_err(|e| ExitError::file("read", certificate, &e))?;
-    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(|e| malformed(certificate, e))?;
-    let pem = zeroize::Zeroizing::new(fs::read(key).map_err(|e| ExitError::file("read", key, &e))?);
-    Ok((chain, PrivateKeyDer::from_pem_slice(&pem).map_err(|e| malformed(key, e))?))
-}
-
-/// Puts renewed certificates in force when their files change.
-async fn reload_certificates(dir: std::path::PathBuf, http: Arc<ReloadableCert>, hub: Arc<Hub>) {
-    let stamp = |name: &str| fs::metadata(dir.join(name)).and_then(|m| m.modified()).ok();
-    let mut seen = (stamp("http.pem"), stamp("node.pem"));
-    loop {
-        sleep(Duration::from_secs(5)).await;
-        let now = (stamp("http.pem"), stamp("node.pem"));
-        if now == seen {
-            continue;
-        }
-        let reloaded = read_certificate(&dir.join("http.pem"), &dir.join("http.key"))
-            .map_err(|e| e.what)
-            .and_then(|(chain, key)| http.replace(chain, key).map_err(|e| e.to_string()))
-            .and_then(|()| NodeIdentity::load(&dir).map_err(|e| e.to_string()))
-            .and_then(|identity| hub.reload(&identity).map_err(|e| e.to_string()));
-        match reloaded {
-            Ok(()) => tracing::info!("certificates reloaded"),
-            Err(why) => {
-                tracing::error!(code = "CERTIFICATE_UNUSABLE", why, "renewed certificates are not used; the old ones stay in force")
-            }
-        }
-        seen = now;
-    }
-}
-
 fn open_master(config: &GatewayConfig, env: &Env) -> Result<Arc<dyn MasterKey>, ExitError> {
     let refused = |e: kluis_gateway::keys::KeyError| {
         ExitError::refused(format!("the master key cannot be used: {e}"), "check [keys] of the configuration")
@@ -519,12 +486,21 @@ struct GatewayParts {
 
 impl GatewayParts {
     /// Waits for the cluster's look-up key, then serves until `stop`.
-    async fn serve(self, listener: tokio::net::TcpListener, tls: Arc<rustls::ServerConfig>, stop: watch::Receiver<bool>) {
+    /// `slot` has the gateway from then on, for what operators ask of it.
+    async fn serve(
+        self,
+        listener: tokio::net::TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        stop: watch::Receiver<bool>,
+        slot: Arc<OnceLock<Arc<Gateway>>>,
+    ) {
         let mut stopping = stop.clone();
         let gateway = tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,
             gateway = self.build_patiently() => gateway,
         };
+        // Empty until now: a node has one gateway.
+        let _ = slot.set(gateway.clone());
         let router = match router(gateway.clone()) {
             Ok(router) => router,
             Err(problem) => {

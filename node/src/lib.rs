@@ -14,6 +14,7 @@ pub mod admin;
 pub mod admin_client;
 pub mod assemble;
 pub mod ca;
+pub mod certificates;
 pub mod checkpoints;
 pub mod cli;
 pub mod clock;

@@ -13,9 +13,10 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     model::{
-        Account, Blob, Closing, ClusterRecord, Contents, Death, Delivery, DiskRecord, Document, Former, GivenRef, HistoryEntry,
-        IdempotencyRecord, IncomingRef, JoinToken, Link, LinkRef, LogRecord, NodeRecord, Notice, NoticeBox, PairCount, Service, Session,
-        Share, Upload, Vault, Version, Webhook,
+        Account, Blob, Blocked, Closing, ClusterRecord, Contact, ContactRef, Contents, Death, Delivery, DiskRecord, Document, Former,
+        GivenRef, HistoryEntry, IdempotencyRecord, IncomingRef, Invitation, InvitationRef, JoinToken, Link, LinkRef, LogRecord, NodeRecord,
+        Notice, NoticeBox, Office, OfficeRef, PairCount, Reference, RequestList, Service, Session, Share, Staff, StaffRef, Thread,
+        ThreadMessage, ThreadRef, Upload, Vault, Version, Webhook,
     },
     outcome::Outcome,
     store::{Read, StoreError, Transaction},
@@ -75,6 +76,20 @@ records!(
     Delivery,
     Contents,
     Closing,
+    Contact,
+    ContactRef,
+    Blocked,
+    Invitation,
+    InvitationRef,
+    Office,
+    OfficeRef,
+    Staff,
+    StaffRef,
+    Reference,
+    Thread,
+    ThreadRef,
+    ThreadMessage,
+    RequestList,
 );
 
 /// The account behind a keyed hash.

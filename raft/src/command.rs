@@ -26,12 +26,16 @@ pub mod closing;
 pub mod document;
 pub mod identity;
 pub mod notice;
+pub mod office;
+pub mod people;
 pub mod sharing;
 
 pub use closing::ClosingCommand;
 pub use document::{ChangeDocument, DocumentCommand};
 pub use identity::{IdentityCommand, NewService, SessionFacts};
 pub use notice::NoticeCommand;
+pub use office::{OfficeCommand, RegisterEntry, RegisterNotary};
+pub use people::{Behalf, NewContact, NewInvitation, PeopleCommand, Shown};
 pub use sharing::{ChangeShare, CopyShared, CreateShares, Rewrap, SharingCommand, Which};
 
 /// Most bytes of an encoded request.
@@ -258,6 +262,10 @@ pub enum Command {
     Notice(Box<NoticeCommand>),
     /// The end of a vault.
     Closing(Box<ClosingCommand>),
+    /// Contacts, invitations, messages and request lists.
+    People(Box<PeopleCommand>),
+    /// Offices, their staff, and the office that a person names.
+    Office(Box<OfficeCommand>),
 }
 
 /// A node as it joins.

@@ -17,8 +17,11 @@
 //! 13. A vault that is closing has neither key nor account; until it is gone all of this holds for it too.
 //! 14. The log's edge has the root of its entries, each hash by position is that of the entries below it, and every
 //!     event of a history is the entry at its place.
-//! 14. A vault's notices and waiting deliveries are as many as are counted; a delivery that waits is in its queue at its
+//! 15. A vault's notices and waiting deliveries are as many as are counted; a delivery that waits is in its queue at its
 //!     time, and nothing else is.
+//! 16. A contact lies in both vaults with one id that finds it, and nobody blocked the other; an invitation is found by
+//!     its code, and one to an address is open; a thread and a list lie in both vaults. An office is found by its
+//!     number and has a vault of its own; its staff are found by their hash; no chain of successors leads back.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +35,7 @@ use crate::{
 };
 
 mod notice;
+mod people;
 mod sharing;
 
 /// Most entries that the check reads of one table.
@@ -69,6 +73,17 @@ pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
             }
         }
     }
+    let offices = view::office::offices(read)?;
+    for office in &offices {
+        match view::vault(read, office.vault)? {
+            Some(vault) if vault.owner.0 == office.id.0 => {
+                check_vault(read, &vault, &uploads, &blobs, &mut versions_of_blobs, &mut found)?;
+                sharing::check(read, vault.id, &mut found)?;
+            }
+            other => found.push(format!("{:?} has the vault {other:?}", office.id)),
+        }
+    }
+    people::check(read, &accounts, &offices, &mut found)?;
     for upload in &uploads {
         let next = upload.next_position();
         if !upload.runs.is_sound() || upload.runs.attempt(next) != upload.runs.current() {
@@ -129,11 +144,12 @@ pub fn violations(read: &dyn Read) -> Result<Vec<String>, StoreError> {
     if kept != secrets {
         found.push(format!("{kept} secrets are kept for services that have {secrets}"));
     }
-    check_log(read, &accounts, &mut found)?;
+    let vaults: Vec<VaultId> = accounts.iter().map(|a| a.vault).chain(offices.iter().map(|o| o.vault)).collect();
+    check_log(read, &vaults, &mut found)?;
     Ok(found)
 }
 
-fn check_log(read: &dyn Read, accounts: &[Account], found: &mut Vec<String>) -> Result<(), StoreError> {
+fn check_log(read: &dyn Read, vaults: &[VaultId], found: &mut Vec<String>) -> Result<(), StoreError> {
     let log = view::log(read)?;
     let leaves = view::log_leaves(read, 0, u64::MAX)?;
     let mut edge = Edge::default();
@@ -147,9 +163,8 @@ fn check_log(read: &dyn Read, accounts: &[Account], found: &mut Vec<String>) -> 
     if edge != log.edge {
         found.push(format!("the log's edge, of {} entries, is not that of the {} that there are", log.edge.size(), edge.size()));
     }
-    let vaults = accounts.iter().map(|account| Some(account.vault)).chain([None]);
     let mut told = 0;
-    for vault in vaults {
+    for vault in vaults.iter().copied().map(Some).chain([None]) {
         for (_, entry) in codec::load_range::<HistoryEntry>(read, &keys::histories(vault, u64::MAX), LIMIT)? {
             told += 1;
             let leaf = usize::try_from(entry.index).ok().and_then(|index| leaves.get(index));
@@ -158,7 +173,7 @@ fn check_log(read: &dyn Read, accounts: &[Account], found: &mut Vec<String>) -> 
             }
         }
     }
-    // An event of a vault that no account has is in no history that was walked.
+    // An event of a vault that nobody has is in no history that was walked.
     if told > leaves.len() {
         found.push(format!("{told} events in histories, {} entries", leaves.len()));
     }

@@ -12,10 +12,12 @@ use crate::{
 
 pub mod closing;
 pub mod document;
+pub mod people;
 pub mod sharing;
 
 pub use closing::{ClosingOutcome, ClosingRefusal};
 pub use document::{DocumentOutcome, DocumentRefusal};
+pub use people::{OfficeOutcome, PeopleOutcome, PeopleRefusal};
 pub use sharing::{BadTime, EndedShare, SharingOutcome, SharingRefusal};
 
 pub use crate::command::notice::{NoticeOutcome, NoticeRefusal};
@@ -72,6 +74,10 @@ pub enum Outcome {
     Notice(NoticeOutcome),
     /// See [`ClosingOutcome`].
     Closing(ClosingOutcome),
+    /// See [`PeopleOutcome`].
+    People(PeopleOutcome),
+    /// See [`OfficeOutcome`].
+    Office(OfficeOutcome),
 }
 
 /// What a command about sessions or services came to.
@@ -238,4 +244,7 @@ pub enum Refusal {
     /// See [`ClosingRefusal`].
     #[error(transparent)]
     Closing(#[from] ClosingRefusal),
+    /// A command about people or offices.
+    #[error(transparent)]
+    People(#[from] PeopleRefusal),
 }

@@ -19,6 +19,8 @@ use crate::{
 };
 
 pub mod notice;
+pub mod office;
+pub mod people;
 pub mod sharing;
 
 /// The cluster's facts and settings.

@@ -23,6 +23,7 @@ use super::{
     Caller, Gateway,
     deliver::{Source, deliver},
     documents::rfc3339,
+    rights::Right,
     trail,
     vault::OpenVault,
 };
@@ -201,7 +202,7 @@ impl Export {
         let Some(blob) = view::blob(&*self.gateway.metadata.view(), version.blob)? else { return Ok(false) };
         let sealer = self.vault.sealer(version.blob, &version.wrapped_key)?;
         let gateway = Arc::clone(&self.gateway);
-        let source = Source { gateway, caller: self.caller.clone(), document: document.id, blob, sealer };
+        let source = Source { gateway, right: Right::Owner { caller: self.caller.clone(), document: document.id }, blob, sealer };
         let whole = [ByteRange { start: 0, end: version.size }];
         let parts = if version.size == 0 { &[][..] } else { &whole[..] };
         let mut body = match deliver(source, parts, "", String::new()).await {

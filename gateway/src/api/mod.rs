@@ -7,6 +7,7 @@
 //! [`sessions`], [`services`], [`me`], [`address`], [`notifications`], [`webhooks`],
 //! [`history`] (what happened, to its owner), [`log`] (the same, to auditors), [`trail`] (what acts bring for it),
 //! [`search`], [`export`] and [`erasure`] (the whole vault), [`placement`] and [`facts`] (what is told of the service),
+//! [`acting`] (in whose vault), [`invitations`], [`contacts`], [`offices`], [`office`], [`messages`],
 //! [`health`], [`openapi`]; [`name`], [`params`] and [`json`] (what is read from requests), [`vault`] (what
 //! is sealed and opened for one vault).
 //!
@@ -15,10 +16,12 @@
 //! and what does not exist give the same answer; (3) a refused request changes nothing.
 
 pub mod access;
+pub mod acting;
 pub mod address;
 pub mod attributes;
 pub mod auth;
 pub mod caller;
+pub mod contacts;
 pub mod content;
 pub mod deaths;
 pub mod deliver;
@@ -30,13 +33,17 @@ pub mod health;
 pub mod history;
 pub mod incoming;
 pub mod ingest;
+pub mod invitations;
 pub mod json;
 pub mod links;
 pub mod log;
 pub mod manage;
 pub mod me;
+pub mod messages;
 pub mod name;
 pub mod notifications;
+pub mod office;
+pub mod offices;
 pub mod open_links;
 pub mod openapi;
 pub mod params;

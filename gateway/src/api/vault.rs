@@ -146,6 +146,23 @@ impl OpenVault {
         String::from_utf8(plain.to_vec()).map_err(|_| Problem::internal("a service's name is damaged"))
     }
 
+    /// Seals a text that the other files of the API define: `purpose` and `id` are its place.
+    ///
+    /// # Errors
+    /// 500 when the cipher fails.
+    pub fn seal_words(&self, purpose: &str, id: u128, text: &str) -> Result<Sealed, Problem> {
+        Ok(seal_text(&self.key, purpose, &id.to_be_bytes(), text.as_bytes())?)
+    }
+
+    /// Opens such a text.
+    ///
+    /// # Errors
+    /// 503 when it does not open.
+    pub fn open_words(&self, purpose: &str, id: u128, sealed: &Sealed) -> Result<String, Problem> {
+        let plain = open_text(&self.key, purpose, &id.to_be_bytes(), sealed)?;
+        String::from_utf8(plain.to_vec()).map_err(|_| Problem::internal("a sealed text is damaged"))
+    }
+
     /// A fresh document key for `blob`, and its wrap.
     ///
     /// # Errors

@@ -10,16 +10,21 @@
 //! | `POST /ops/tokens` | operators | a join token |
 //! | `GET /ops/topology/plan`, `POST /ops/topology` | operators | [`topology`] |
 //! | `POST /ops/vaults/{id}/limits` | operators | quota and strictness of a vault |
+//! | `POST /ops/offices` | operators | a piece of the register of offices ([`offices`]) |
 //!
 //! Owns: these paths, and who may use them. Not: what they do (the modules beside).
 //! Holds: an operator is who shows a certificate of the cluster's authority that names an operator;
 //! a node's or nobody's certificate gets 403 under `/ops`.
 
 pub mod observe;
+pub mod offices;
 pub mod serve;
 pub mod topology;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     Json, Router,
@@ -35,7 +40,7 @@ use kluis_chunkstore::{
     net::{Hub, identity::NodeName},
 };
 use kluis_gateway::{
-    api::{Check, Health},
+    api::{Check, Gateway, Health},
     telemetry::Telemetry,
 };
 use kluis_raft::{
@@ -76,6 +81,8 @@ pub struct Admin {
     pub telemetry: Arc<Telemetry>,
     /// Checks.
     pub health: Arc<dyn Health>,
+    /// The gateway of this node, once there is one.
+    pub gateway: Arc<OnceLock<Arc<Gateway>>>,
 }
 
 /// The operator who asks, if it is one.
@@ -157,6 +164,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/ops/topology/plan", get(plan_topology))
         .route("/ops/topology", post(apply_topology))
         .route("/ops/vaults/{id}/limits", post(set_vault_limits))
+        .route("/ops/offices", post(offices::import))
         .layer(middleware::from_fn(only_operators));
     Router::new()
         .route("/livez", get(live))

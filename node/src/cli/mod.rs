@@ -10,6 +10,7 @@ pub mod config;
 pub mod demo;
 pub mod document;
 pub mod node;
+pub mod office;
 pub mod sign_in;
 pub mod status;
 pub mod terminal;
@@ -76,6 +77,9 @@ enum Command {
     Key(node::KeyCommand),
     /// A whole cluster on this machine
     Demo(demo::DemoArgs),
+    /// Notaries' offices: import
+    #[command(subcommand)]
+    Office(office::OfficeCommand),
     /// What the service handed out, checked without it: proof, export
     #[command(subcommand)]
     Verify(verify::VerifyCommand),
@@ -118,6 +122,7 @@ async fn run(cli: Cli) -> Result<(), ExitError> {
         Command::Cluster(command) => interruptible(cluster::run(command, output)).await,
         Command::Config(command) => config::run(&command),
         Command::Key(command) => node::key(&command),
+        Command::Office(command) => interruptible(office::run(&command, output)).await,
         Command::Verify(command) => verify::run(&command, output),
     }
 }
@@ -208,6 +213,7 @@ mod tests {
             "kluis key create f",
             "kluis verify proof f --key k --leaf l",
             "kluis verify export f",
+            "kluis office import f --dir d",
             "kluis key create --pkcs11-module m --token-label t --pin-file p --key-label k",
             "kluis demo --dir d --set reconcile.grace=2s --set raft.heartbeat=1s",
         ] {

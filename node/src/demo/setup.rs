@@ -12,7 +12,10 @@ use std::{
 };
 
 use kluis_chunkstore::env::Env;
-use kluis_gateway::keys::file::FileMasterKey;
+use kluis_gateway::{
+    api::offices::{NotaryLine, OfficeLine},
+    keys::file::FileMasterKey,
+};
 use kluis_raft::model::cluster::NodeRole;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -27,6 +30,7 @@ use super::{
     record,
 };
 use crate::{
+    admin::offices::RegisterPiece,
     admin_client::AdminClient,
     cli::role_name,
     config::raw::quoted,
@@ -119,6 +123,40 @@ pub async fn apply_topology(admin: &AdminClient, disks: usize) -> Result<(), Exi
             admin.apply_topology(plan.next_version).await?;
         }
         Ok(())
+    })
+    .await
+}
+
+/// Two offices: one whose notary is among the demo's people, one that has none there.
+///
+/// # Errors
+/// No gateway takes them in.
+pub async fn import_offices(admin: &AdminClient) -> Result<(), ExitError> {
+    let people = idp::demo_people();
+    let notary = people.iter().find(|person| person.roles.iter().any(|role| role == "notary"));
+    let notaries = || -> Vec<NotaryLine> {
+        let line = |person: &idp::Person| NotaryLine {
+            name: person.name.clone(),
+            national_number: Some(person.national_number.clone()),
+            suspended: false,
+        };
+        notary.map(line).into_iter().collect()
+    };
+    let other = || vec![NotaryLine { name: "Pieter Zegel".to_owned(), national_number: None, suspended: false }];
+    let office = |number: &str, name: &str, address: &str, notaries: Vec<NotaryLine>| OfficeLine {
+        register_number: number.to_owned(),
+        name: name.to_owned(),
+        address: address.to_owned(),
+        notaries,
+        successor_of: Vec::new(),
+        closed: false,
+    };
+    patiently("the offices", async || {
+        let offices = vec![
+            office("DEMO-1", "Notariskantoor Akte", "Kerkstraat 1, 3000 Leuven", notaries()),
+            office("DEMO-2", "Étude Zegel", "Rue du Sceau 2, 4000 Liège", other()),
+        ];
+        admin.import_offices(&RegisterPiece { offices }).await.map(|_| ())
     })
     .await
 }

@@ -141,6 +141,7 @@ async fn bring_up(
     setup::apply_topology(&admin, disks).await?;
     eprintln!("waiting for {} voters and the gateways", layout.voters());
     wait_ready(layout).await?;
+    setup::import_offices(&admin).await?;
     Ok((record_of(layout)?, provider))
 }
 

@@ -95,6 +95,8 @@ fn expire(tx: &mut Transaction<'_>, now: TimeMs, request: u128, key: &[u8]) -> R
         super::outbox::due(tx, now, key)?;
     } else if is(Table::Closing) {
         super::closing::due(tx, now, key)?;
+    } else if is(Table::Invitation) {
+        super::people::invitations::due(tx, now, key)?;
     }
     Ok(())
 }

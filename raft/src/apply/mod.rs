@@ -1,7 +1,8 @@
 //! The state machine: `apply(state, request) -> outcome`, pure.
 //!
 //! Owns: exactly-once execution, the clock, dispatch to the families ([`mod@cluster`], [`account`], [`closing`], [`upload`],
-//! [`document`], [`sharing`], [`identity`], [`service`], [`mod@log`], [`notice`], [`outbox`], [`due`]). Not: agreement,
+//! [`document`], [`sharing`], [`identity`], [`service`], [`mod@log`], [`notice`], [`outbox`], [`people`], [`office`],
+//! [`due`]). Not: agreement,
 //! storage.
 //! Holds: (1) the outcome and the new state are a function of the old state and the request; (2) a request
 //! id that was answered before gets the first answer and changes nothing; (3) a refusal changes nothing
@@ -16,7 +17,9 @@ pub mod due;
 pub mod identity;
 pub mod log;
 pub mod notice;
+pub mod office;
 pub mod outbox;
+pub mod people;
 pub mod service;
 pub mod sharing;
 mod stop;
@@ -117,6 +120,8 @@ fn dispatch(tx: &mut Transaction<'_>, now: TimeMs, request: &Request) -> Result<
         Command::Log(command) => log::apply(tx, now, command),
         Command::Notice(command) => notice::apply(tx, now, command),
         Command::Closing(command) => closing::apply(tx, now, command),
+        Command::People(command) => people::apply(tx, now, command),
+        Command::Office(command) => office::apply(tx, now, command),
     }
 }
 

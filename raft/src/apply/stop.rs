@@ -1,7 +1,7 @@
 //! Why a command stops half-way: it is refused, or the store failed. Lets `?` serve for both.
 
 use crate::{
-    outcome::{DocumentRefusal, NoticeRefusal, Outcome, Refusal, SharingRefusal},
+    outcome::{DocumentRefusal, NoticeRefusal, Outcome, PeopleRefusal, Refusal, SharingRefusal},
     policy::Denial,
     store::StoreError,
 };
@@ -41,6 +41,12 @@ impl From<DocumentRefusal> for Stop {
 impl From<NoticeRefusal> for Stop {
     fn from(refusal: NoticeRefusal) -> Self {
         Self::Refused(Refusal::Notice(refusal))
+    }
+}
+
+impl From<PeopleRefusal> for Stop {
+    fn from(refusal: PeopleRefusal) -> Self {
+        Self::Refused(Refusal::People(refusal))
     }
 }
 

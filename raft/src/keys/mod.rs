@@ -19,12 +19,19 @@ use crate::{
 };
 
 mod notice;
+mod people;
 mod sharing;
 
 pub use notice::{deliveries, deliveries_due, delivery, delivery_due, delivery_due_parts, notice, notice_box, notices, webhook, webhooks};
+pub use people::{
+    block, blocks, contact, contact_by_id, contacts, contacts_by_id, invitation, invitation_by_code, invitation_to, invitations,
+    invitations_to, office, office_by_register, reference, request_list, request_lists, staff, staff_all, staff_of, staff_of_any, thread,
+    thread_message, thread_messages, thread_with, threads,
+};
+
 pub use sharing::{
-    contact, death, former, given, given_between, given_by, incoming, incoming_of, link, link_by_hash, links_of, opened, opened_of, pair,
-    share, shares_of, shares_of_vault, waiting, waiting_of,
+    death, former, given, given_between, given_by, incoming, incoming_of, link, link_by_hash, links_of, opened, opened_of, pair, share,
+    shares_of, shares_of_vault, waiting, waiting_of,
 };
 
 /// The owner of records that belong to no vault.
@@ -100,6 +107,34 @@ pub enum Table {
     LinkByHash = 49,
     /// Contacts of a vault, by the other vault.
     Contact = 50,
+    /// The other vaults of a vault's contacts, by the contact's id.
+    ContactById = 51,
+    /// Invitations of a vault.
+    Invitation = 52,
+    /// Invitations by the hash of their code.
+    InvitationByCode = 53,
+    /// Open invitations of a vault, by the hash of the address.
+    InvitationTo = 54,
+    /// Whom a vault blocked, by the other vault.
+    Block = 55,
+    /// Offices by id.
+    Office = 56,
+    /// Offices by register number.
+    OfficeByRegister = 57,
+    /// Staff of an office, in its vault.
+    Staff = 58,
+    /// Staff by keyed hash of the national number and office.
+    StaffOf = 59,
+    /// The office that a vault's owner named.
+    Reference = 60,
+    /// Threads of a vault.
+    Thread = 61,
+    /// Threads of a vault, by the other vault.
+    ThreadWith = 62,
+    /// Messages of a vault's threads.
+    ThreadMessage = 63,
+    /// Request lists of a vault.
+    RequestList = 64,
     /// Services of a vault.
     Service = 90,
     /// Services by hash of a secret.

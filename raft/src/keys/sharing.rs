@@ -108,11 +108,6 @@ pub fn link_by_hash(hash: &LinkHash) -> Vec<u8> {
     key(&CLUSTER, Table::LinkByHash, &[&hash.0])
 }
 
-/// One vault's contact with another; present in both vaults while they are contacts.
-pub fn contact(vault: VaultId, other: VaultId) -> Vec<u8> {
-    key(&vault.to_bytes(), Table::Contact, &[&other.to_bytes()])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

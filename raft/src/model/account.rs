@@ -10,7 +10,7 @@ ulid_id!(
     AccountId
 );
 ulid_id!(
-    /// The vault of one account.
+    /// The vault of one account, or of one office.
     VaultId
 );
 
@@ -76,12 +76,12 @@ impl std::fmt::Debug for WrappedKey {
     }
 }
 
-/// The documents of one person, with their quota.
+/// The documents of one person or office, with their quota.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vault {
     /// Opaque id.
     pub id: VaultId,
-    /// Whose it is.
+    /// Whose it is. For the vault of an office the office's id stands here, which no account has.
     pub owner: AccountId,
     /// The vault's key, wrapped.
     pub keys: Vec<WrappedKey>,

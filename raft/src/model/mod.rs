@@ -11,6 +11,8 @@ pub mod document;
 pub mod event;
 pub mod log;
 pub mod notice;
+pub mod office;
+pub mod people;
 pub mod runs;
 pub mod service;
 pub mod share;
@@ -28,6 +30,11 @@ pub use log::{LogKeyRecord, LogRecord, StoredCheckpoint};
 pub use notice::{
     Attempt, Channel, Channels, Content, Delivery, DeliveryId, DeliveryState, Failure, Lang, NewNotice, Notice, NoticeBox, NoticeDetails,
     NoticeId, NoticeKind, PendingAddress, Target, Webhook, WebhookId,
+};
+pub use office::{Office, OfficeId, OfficeRef, Reference, Staff, StaffId, StaffRef};
+pub use people::{
+    Addressee, Blocked, CodeHash, Contact, ContactId, ContactKind, ContactRef, Invitation, InvitationId, InvitationRef, InvitationState,
+    MessageId, RequestItem, RequestList, RequestListId, Thread, ThreadId, ThreadMessage, ThreadRef, VerifiedName,
 };
 pub use runs::{Run, Runs, TooManyAttempts};
 pub use service::{Scope, SecretHash, Service, ServiceId, ServiceSecret};

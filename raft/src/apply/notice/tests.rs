@@ -262,7 +262,8 @@ proptest! {
             }
             let outcome = run(&mut machine, command);
             if let Outcome::Notice(NoticeOutcome::Claimed(claimed)) = &outcome {
-                prop_assert!(claimed.iter().all(|delivery| matches!(delivery.state, DeliveryState::Waiting { next_ms } if next_ms > machine.now)));
+                let waits = |delivery: &Delivery| matches!(delivery.state, DeliveryState::Waiting { next_ms } if next_ms > machine.now);
+                prop_assert!(claimed.iter().all(waits), "{:?}", claimed);
             }
         }
         machine.now += Notice::KEPT_MS;

@@ -12,12 +12,13 @@ use crate::{
     },
     keys,
     model::{
-        AccountId, Attributes, Document, DocumentId, DocumentState, EndReason, LinkHash, LinkId, Message, Moment, NewLink, NewShare,
-        Origin, Scan, ScanNote, Sealed, Share, ShareId, ShareState, SharedKey, UploadTarget, VaultId,
+        AccountId, Attributes, Contact, ContactId, ContactKind, ContactRef, Document, DocumentId, DocumentState, EndReason, LinkHash,
+        LinkId, Message, Moment, NewLink, NewShare, Origin, Scan, ScanNote, Sealed, Share, ShareId, ShareState, SharedKey, UploadTarget,
+        VaultId, VerifiedName,
     },
     outcome::{BadTime, DocumentOutcome, DocumentRefusal, Outcome, Refusal, SharingOutcome, SharingRefusal},
     policy::{Denial, Reason},
-    store::{Read, Store, Transaction, Writes},
+    store::{Read, Store, Transaction},
     view::{self, sharing as shown},
 };
 
@@ -99,17 +100,24 @@ impl World {
     }
 
     fn befriend(&mut self, a: u8, b: u8) {
-        let keys = [keys::contact(vault(a), vault(b)), keys::contact(vault(b), vault(a))];
-        let writes: Writes = keys.into_iter().map(|key| (key, Some(Vec::new()))).collect();
+        let mut tx = Transaction::new(&self.0.store);
+        let id = ContactId(u128::from(a.min(b)) << 8 | u128::from(a.max(b)));
+        for (own, other) in [(vault(a), vault(b)), (vault(b), vault(a))] {
+            let identity = VerifiedName { name: Sealed(vec![1]), source: "itsme".into(), verified_ms: 1 };
+            let contact = Contact { id, other, kind: ContactKind::Family, since_ms: 1, identity, own_name: None, revision: 1 };
+            tx.store(keys::contact(own, other), &contact).unwrap();
+            tx.store(keys::contact_by_id(own, id), &ContactRef(other)).unwrap();
+        }
+        let writes = tx.into_writes();
         self.0.store.write(&writes).unwrap();
     }
 
-    /// What ends a contact, as the family of people will do it.
+    /// Ends a contact, if there is one.
     fn part(&mut self, a: u8, b: u8) {
         let mut tx = Transaction::new(&self.0.store);
-        super::end_shares_between(&mut tx, self.0.now, vault(a), vault(b)).unwrap();
-        tx.delete(keys::contact(vault(a), vault(b)));
-        tx.delete(keys::contact(vault(b), vault(a)));
+        if let Some(contact) = view::people::contact_with(&tx, vault(a), vault(b)).unwrap() {
+            crate::apply::people::contacts::end(&mut tx, self.0.now, vault(a), &contact).unwrap();
+        }
         let writes = tx.into_writes();
         self.0.store.write(&writes).unwrap();
     }
