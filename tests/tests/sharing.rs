@@ -108,13 +108,13 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }
 
-/// Two people become contacts as people do: by an invitation with a code. By what id the second is known to the first.
+/// Two people become contacts as people do: by an invitation with a code. By what id they know each other.
 async fn make_contacts(a: &Person, b: &Person) -> String {
     let (status, invitation) = a.post("/v1/invitations", Some(json!({ "kind": "family", "code": true }))).await;
     assert_eq!(status, StatusCode::CREATED, "{invitation}");
-    let path = format!("/v1/invitations/{}/accept", text(&invitation["id"]));
-    ok(&b.post(&path, Some(json!({ "code": invitation["code"] }))).await);
-    b.vault.clone()
+    let (status, contact) = b.post("/v1/invitations/accept", Some(json!({ "code": invitation["code"] }))).await;
+    assert_eq!(status, StatusCode::CREATED, "{contact}");
+    text(&contact["id"]).to_owned()
 }
 
 impl World {
@@ -314,7 +314,7 @@ async fn r32_a_copy_is_the_recipients_own(world: &World) {
     let before = used(world.friend()).await;
     let (status, copy) = world.friend().post(&format!("/v1/incoming/{share}/copy"), None).await;
     assert_eq!((status, text(&copy["origin"])), (StatusCode::CREATED, "copy"), "{copy}");
-    assert_eq!(copy["copied_from"]["contact"], json!(world.owner().vault));
+    assert_eq!(copy["copied_from"]["contact"], json!(world.friend));
     assert_eq!(used(world.friend()).await, (before.0 + 100_000, before.1 + 1));
     assert_eq!(world.friend().api.get(text(&copy["id"])).await.unwrap(), content(1, 100_000));
     assert!(world.owner().events(&doc.id).await.contains(&"share.copied".to_owned()));
@@ -378,7 +378,7 @@ async fn k02_the_newest_version_or_the_pinned_one_is_shown(world: &World) {
 async fn k03_a_share_is_not_shared_on_but_a_copy_is(world: &World) {
     let doc = world.owner().document("k03", 10).await;
     let share = world.owner().given(&doc.id, &world.friend, world.friend()).await;
-    let back = json!({ "shares": [{ "contact": world.owner().vault, "when": "now" }] });
+    let back = json!({ "shares": [{ "contact": world.friend, "when": "now" }] });
     refused(&world.friend().post(&format!("/v1/documents/{}/shares", doc.id), Some(back.clone())).await, 404, "not_found");
     let (_, copy) = world.friend().post(&format!("/v1/incoming/{share}/copy"), None).await;
     ok(&world.friend().post(&format!("/v1/documents/{}/shares", text(&copy["id"])), Some(back)).await);
@@ -454,7 +454,7 @@ async fn r27_a_death_opens_what_waits_for_it(world: &World) {
     // The other dies: the owner lives on for the steps that follow. The two are contacts both ways.
     let (dying, heir) = (world.other(), world.owner());
     let doc = dying.document("r27 will", 100).await;
-    let share = dying.share(&doc.id, json!({ "contact": heir.vault, "when": "after_death" })).await;
+    let share = dying.share(&doc.id, json!({ "contact": world.other, "when": "after_death" })).await;
     refused(&heir.get(&format!("/v1/incoming/{share}")).await, 404, "not_found");
     let report = json!({ "account": dying.account });
     refused(&heir.post("/v1/deaths", Some(report.clone())).await, 403, "role");

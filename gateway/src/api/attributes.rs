@@ -178,8 +178,9 @@ impl ScanView {
 /// What a copy was made of.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CopiedFrom {
-    /// The contact that shared it.
-    pub contact: String,
+    /// The contact that shared it; absent when the two are contacts no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
     /// The version that was copied.
     pub version: u32,
     /// When.
@@ -188,9 +189,13 @@ pub struct CopiedFrom {
 
 impl CopiedFrom {
     /// Of a document that is a copy.
-    pub fn of(origin: &Origin) -> Option<Self> {
-        let Origin::Copy(from) = origin else { return None };
-        Some(Self { contact: super::shares::contact_id(from.owner), version: from.version, at: rfc3339(from.copied_ms) })
+    ///
+    /// # Errors
+    /// 500 when the store fails.
+    pub fn of(vault: &OpenVault, origin: &Origin) -> Result<Option<Self>, Problem> {
+        let Origin::Copy(from) = origin else { return Ok(None) };
+        let contact = vault.contact_id(from.owner)?;
+        Ok(Some(Self { contact, version: from.version, at: rfc3339(from.copied_ms) }))
     }
 }
 

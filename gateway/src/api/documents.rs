@@ -162,7 +162,7 @@ pub fn shown(vault: &OpenVault, document: &Document) -> Result<DocumentView, Pro
         shareable: document.attributes.shareable,
         expires_on: document.attributes.expires_on.map(|date| date.to_string()),
         origin: document.origin.key(),
-        copied_from: CopiedFrom::of(&document.origin),
+        copied_from: CopiedFrom::of(vault, &document.origin)?,
         state: document.state.key(),
         erased_at: attributes::erased_at(document.state),
         scan: ScanView::of(&document.current.scan),

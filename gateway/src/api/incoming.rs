@@ -33,7 +33,7 @@ use super::{
     documents::{DocumentView, answer as document_answer, header_value, id, page_limit, paged, rfc3339},
     params::Params,
     rights::{self, Right},
-    shares::{self, contact_id, propose, unexpected},
+    shares::{self, propose, unexpected},
     trail,
     vault::OpenVault,
 };
@@ -47,8 +47,9 @@ const TRIES: u32 = 3;
 pub struct IncomingView {
     /// Opaque id.
     pub id: String,
-    /// The contact that shares.
-    pub from: String,
+    /// The contact that shares; absent when the two are contacts no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// `waiting_incapacity`, `offered` or `accepted`.
     #[schema(value_type = String)]
     pub state: &'static str,
@@ -123,7 +124,7 @@ fn shown(vault: &OpenVault, share: &IncomingShare) -> Result<IncomingView, Probl
     let message = about.map(|about| vault.open_message(share.id, &about.message)).transpose()?;
     Ok(IncomingView {
         id: share.id.to_string(),
-        from: contact_id(share.owner),
+        from: vault.contact_id(share.owner)?,
         state: share.state.key(),
         when: share.moment.key(),
         allow_copy: share.allow_copy,

@@ -16,9 +16,8 @@ use axum::{
 use http::{HeaderMap, StatusCode, header};
 use kluis_chunkstore::ids::BlobId;
 use kluis_raft::{
-    apply::contact_check::are_contacts,
     command::{ChangeShare, Command, CreateShares, SharingCommand, Which},
-    model::{Document, Message, Moment, NewShare, Share, ShareId, SharedKey, TimeMs, Trail, VaultId, Version},
+    model::{ContactId, Document, Message, Moment, NewShare, Share, ShareId, SharedKey, TimeMs, Trail, VaultId, Version},
     outcome::{Outcome, Refusal, SharingOutcome, SharingRefusal},
     policy::Action,
     store::Read,
@@ -127,8 +126,9 @@ pub struct ShareView {
     pub id: String,
     /// The document's id.
     pub document: String,
-    /// The contact's id.
-    pub contact: String,
+    /// The contact's id; absent when the two are contacts no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
     /// `now`, `after_death` or `on_incapacity`.
     #[schema(value_type = String)]
     pub when: &'static str,
@@ -190,19 +190,14 @@ pub struct RevokedList {
     pub revoked: Vec<String>,
 }
 
-/// The vault of a contact, in one place: who is a contact by what id, the family of people says.
+/// The vault of a contact; the way back is [`OpenVault::contact_id`].
 ///
 /// # Errors
 /// 409 `not_a_contact`.
 pub fn contact_vault(read: &dyn Read, vault: VaultId, contact: &str) -> Result<VaultId, Problem> {
     let not_a_contact = || Problem::plain(Code::NotAContact);
-    let other: VaultId = contact.parse().map_err(|_| not_a_contact())?;
-    if are_contacts(read, vault, other)? { Ok(other) } else { Err(not_a_contact()) }
-}
-
-/// By what id a contact is named: the reverse of [`contact_vault`].
-pub fn contact_id(vault: VaultId) -> String {
-    vault.to_string()
+    let id: ContactId = contact.parse().map_err(|_| not_a_contact())?;
+    view::people::contact_vault(read, vault, id)?.ok_or_else(not_a_contact)
 }
 
 /// A time, RFC 3339.
@@ -366,7 +361,7 @@ fn shown(vault: &OpenVault, share: &Share) -> Result<ShareView, Problem> {
     Ok(ShareView {
         id: share.id.to_string(),
         document: share.document.to_string(),
-        contact: contact_id(share.recipient),
+        contact: vault.contact_id(share.recipient)?,
         when: share.moment.key(),
         state: share.state.key(),
         allow_copy: share.allow_copy,

@@ -59,6 +59,7 @@ pub struct OpenVault {
     /// The record, as of the view that it was read from.
     pub record: Vault,
     key: Arc<VaultKey>,
+    read: Option<Arc<dyn Read>>,
 }
 
 impl OpenVault {
@@ -69,12 +70,21 @@ impl OpenVault {
     pub async fn open(gateway: &Gateway, read: Arc<dyn Read>, vault: VaultId) -> Result<Self, Problem> {
         let record = view::vault(&*read, vault)?.ok_or_else(|| Problem::plain(Code::NotFound))?;
         let key = gateway.keys.vault_key(vault, &record.keys).await?;
-        Ok(Self::with_key(record, key))
+        Ok(Self { read: Some(read), ..Self::with_key(record, key) })
     }
 
     /// A vault whose key is at hand already.
     pub fn with_key(record: Vault, key: Arc<VaultKey>) -> Self {
-        Self { record, key }
+        Self { record, key, read: None }
+    }
+
+    /// By what id this vault names another as a contact; `None` when they are none, or no more.
+    ///
+    /// # Errors
+    /// 500 when the store fails.
+    pub fn contact_id(&self, other: VaultId) -> Result<Option<String>, Problem> {
+        let Some(read) = &self.read else { return Ok(None) };
+        Ok(view::people::contact_with(&**read, self.record.id, other)?.map(|contact| contact.id.to_string()))
     }
 
     /// Its key.

@@ -17,7 +17,7 @@ use crate::{
     codec,
     command::ClosingCommand,
     keys::{self, Table},
-    model::{Account, AccountId, Closing, Event, EventKind, Link, SessionId, TimeMs, Trail, Vault, VaultId},
+    model::{Account, AccountId, Closing, Contact, Event, EventKind, Invitation, Link, SessionId, TimeMs, Trail, Vault, VaultId},
     outcome::{ClosingOutcome, ClosingRefusal, Outcome, Refusal},
     store::{Read, StoreError, Transaction},
     view,
@@ -119,10 +119,13 @@ fn piece(tx: &mut Transaction<'_>, now: TimeMs, vault: VaultId) -> Result<bool, 
     let (start, end) = (keys::contact(vault, VaultId(0)), keys::next(keys::contact(vault, VaultId(u128::MAX))));
     let contacts = tx.scan(&start, &end, CONTACTS_PIECE)?;
     if !contacts.is_empty() {
-        for (key, _) in contacts {
+        for (key, value) in contacts {
             if let Some(other) = keys::id_at_end(&key).map(VaultId) {
                 sharing::end_shares_between(tx, now, vault, other)?;
+                let id = codec::decode::<Contact>(&key, &value)?.id;
                 tx.delete(keys::contact(other, vault));
+                tx.delete(keys::contact_by_id(other, id));
+                tx.delete(keys::contact_by_id(vault, id));
             }
             tx.delete(key);
         }
@@ -136,6 +139,11 @@ fn piece(tx: &mut Transaction<'_>, now: TimeMs, vault: VaultId) -> Result<bool, 
             && let Some(link) = codec::load::<Link>(tx, &key)?
         {
             tx.delete(keys::link_by_hash(&link.asked.hash));
+        }
+        if keys::table_of(&key) == Some(Table::Invitation as u8)
+            && let Some(invitation) = codec::load::<Invitation>(tx, &key)?
+        {
+            tx.delete(keys::invitation_by_code(&invitation.code));
         }
         tx.delete(key);
     }

@@ -19,14 +19,13 @@ impl World {
         (id(self.call("GET", "/v1/me", &[], "").await), id(self.bob("GET", "/v1/me", "").await))
     }
 
-    /// Makes Alice and Bob contacts; Bob's id as a contact.
+    /// Makes Alice and Bob contacts, as people become it; by what id they know each other.
     async fn befriend(&self) -> String {
-        let (alice, bob) = self.vaults().await;
-        let (a, b): (VaultId, VaultId) = (alice.parse().unwrap(), bob.parse().unwrap());
-        for key in [keys::contact(a, b), keys::contact(b, a)] {
-            self.metadata.put(key, Vec::new()).unwrap();
-        }
-        bob
+        let made = self.call("POST", "/v1/invitations", &[JSON], r#"{"kind":"family","code":true}"#).await.json();
+        let accept = json!({ "code": made["code"] }).to_string();
+        let contact = self.bob("POST", "/v1/invitations/accept", &accept).await;
+        assert_eq!(contact.status, StatusCode::CREATED, "{:?}", contact.body);
+        contact.json()["id"].as_str().unwrap().to_owned()
     }
 
     /// Shares a document with Bob; the share's id.
