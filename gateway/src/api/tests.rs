@@ -30,6 +30,8 @@ use crate::{
 };
 
 mod people;
+mod people_contacts;
+mod people_offices;
 mod torn;
 
 use people::signed_in;
