@@ -31,6 +31,8 @@ use crate::{
 
 mod notices;
 mod people;
+mod people_contacts;
+mod people_offices;
 mod sharing;
 mod torn;
 

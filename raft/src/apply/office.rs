@@ -13,9 +13,7 @@ use crate::{
     codec,
     command::{Behalf, OfficeCommand, RegisterEntry, RegisterNotary, office::ENTRIES_MAX},
     keys,
-    model::{
-        AccountId, EventKind, Office, OfficeId, OfficeRef, Reference, Sealed, Staff, StaffId, StaffRef, TimeMs, Trail, Vault, VaultId,
-    },
+    model::{AccountId, EventKind, Office, OfficeId, OfficeRef, Reference, Staff, StaffId, StaffRef, TimeMs, Trail, Vault, VaultId},
     outcome::{OfficeOutcome, Outcome, PeopleRefusal},
     policy::OfficeRole,
     store::{Read, StoreError, Transaction},

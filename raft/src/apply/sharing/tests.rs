@@ -101,7 +101,7 @@ impl World {
 
     fn befriend(&mut self, a: u8, b: u8) {
         let mut tx = Transaction::new(&self.0.store);
-        let id = ContactId(u128::from(a.min(b)) << 8 | u128::from(a.max(b)));
+        let id = ContactId((u128::from(a.min(b)) << 8) | u128::from(a.max(b)));
         for (own, other) in [(vault(a), vault(b)), (vault(b), vault(a))] {
             let identity = VerifiedName { name: Sealed(vec![1]), source: "itsme".into(), verified_ms: 1 };
             let contact = Contact { id, other, kind: ContactKind::Family, since_ms: 1, identity, own_name: None, revision: 1 };
