@@ -83,7 +83,7 @@ codes! {
     StepUpRequired = "step_up_required", 403, "This needs a fresh proof of who you are", "Send POST /v1/auth/NAME/start with this session's token, NAME from GET /v1/auth (for eid, with ?step_up=true), finish that sign-in, and repeat the request within ten minutes.";
     Underage = "underage", 403, "This service is for older people", "It can be used from the age that its operator set.";
     ScopeExceeded = "scope_exceeded", 403, "This credential does not reach so far", "Use a service with the scope that this operation needs, or sign in as a person.";
-    Role = "role", 403, "Your role does not reach so far", "Ask a notary of the office; who is no staff of it, or was suspended, does nothing there.";
+    Role = "role", 403, "Your role does not reach so far", "Ask somebody with the role that this needs; who is no staff of an office, or was suspended, does nothing there.";
     NotFound = "not_found", 404, "There is no such thing here", "Check the address. What is not yours is not shown either.";
     MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here", "Use one of the methods in the Allow header.";
     BodyTimeout = "body_timeout", 408, "The body came too slowly", "Send at least 1 KiB/s, or use a resumable upload.";
@@ -104,7 +104,7 @@ codes! {
     Conflict = "conflict", 409, "The thing changed meanwhile", "Read it again and repeat the request.";
     CodeExpired = "code_expired", 410, "No code is expected", "Send the mail address again: a new code is sent there.";
     DocumentGone = "document_gone", 410, "The document was deleted", "It cannot be brought back.";
-    InvitationExpired = "expired", 410, "The invitation is over", "Ask for a new one.";
+    Expired = "expired", 410, "The time of this is over", "It ran out, was used as often as it may be, or was stopped. Ask for a new one.";
     PreconditionFailed = "precondition_failed", 412, "The thing changed since you read it", "Read it again and send its new ETag.";
     TusVersion = "tus_version", 412, "This version of the tus protocol is not spoken here", "Send Tus-Resumable: 1.0.0.";
     TooLarge = "too_large", 413, "The content is too large", "The limit stands in the detail.";
@@ -137,10 +137,8 @@ codes! {
     QuotaExceeded = "quota_exceeded", 507, "The vault is full", "Delete documents, or ask for more space.";
     ClusterFull = "cluster_full", 507, "The cluster is full", "Tell the operators.";
     ShareRevoked = "share_revoked", 410, "The share is over", "Its time ran out, or its owner stopped it. Ask its owner.";
-    LinkExpired = "expired", 410, "The link is over", "Its time ran out, it was opened as often as it may, or its owner stopped it. Ask for a new one.";
     WrongPassword = "wrong_password", 403, "The link's password is missing or wrong", "Ask whoever sent the link.";
     OpenFirst = "open_first", 403, "The link is to be opened first", "Send POST to .../open, and its answer's `opened` in Vault-Opened.";
-    Role = "role", 403, "This role does not allow it", "Ask somebody with the role that this needs.";
     NotOwner = "not_owner", 403, "Only the owner of the document does this", "Copy it first, if its owner lets you: a copy is your own.";
     OwnDocument = "own_document", 409, "This is for documents of others", "It is your own document.";
     AcceptFirst = "accept_first", 403, "The share is to be accepted first", "Send POST to .../accept.";

@@ -10,7 +10,6 @@
 use std::{
     fs,
     panic::AssertUnwindSafe,
-    path::Path,
     pin::Pin,
     sync::{
         Arc, OnceLock,

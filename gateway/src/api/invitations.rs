@@ -286,7 +286,7 @@ async fn shown(
     }
     let open = found.state_at(gateway.clock.now_ms()) == InvitationState::Open;
     if !open || view::people::is_blocked(&*read, found.from, caller.vault)? {
-        return Err(Problem::plain(Code::InvitationExpired));
+        return Err(Problem::plain(Code::Expired));
     }
     Ok((found, shown))
 }

@@ -256,6 +256,6 @@ pub async fn delete(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(li
     let label = vault.open_label(document.id, &document.name)?;
     let trail = trail::of_caller(&gateway, &caller, &vault, Some(&label))?;
     let act = SharingCommand::RevokeLink { vault: vault.id(), document: document.id, link };
-    propose(&gateway, act, trail, Code::LinkExpired).await?;
+    propose(&gateway, act, trail, Code::Expired).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -95,7 +95,7 @@ fn token_of(text: &str) -> Result<LinkToken, Problem> {
 async fn openable(gateway: &Gateway, hash: &LinkHash) -> Result<(Link, kluis_raft::model::Version), Problem> {
     let read = gateway.current().await?;
     let now = rights::now(gateway, &*read)?;
-    view::sharing::link_for_opening(&*read, hash, now)?.map_err(|denial| Problem::denied(denial, Code::LinkExpired))
+    view::sharing::link_for_opening(&*read, hash, now)?.map_err(|denial| Problem::denied(denial, Code::Expired))
 }
 
 fn mac(gateway: &Gateway, hash: &LinkHash, opened_ms: TimeMs) -> Result<[u8; 32], Problem> {
@@ -162,7 +162,7 @@ pub async fn open(State(gateway): State<Arc<Gateway>>, Path(token): Path<String>
     let owner = OpenVault::open(&gateway, gateway.metadata.view(), link.vault).await?;
     let from: Option<IpAddr> = head.extensions.get::<Peer>().map(|peer| peer.0);
     let trail = trail::trail(&*gateway.entropy, owner.key(), actor, &trail::Details::new(from, Some(&label)))?;
-    let opened_ms = match propose(&gateway, SharingCommand::OpenLink { hash }, trail, Code::LinkExpired).await? {
+    let opened_ms = match propose(&gateway, SharingCommand::OpenLink { hash }, trail, Code::Expired).await? {
         SharingOutcome::Opened(link) => link.opens.last().copied().ok_or_else(|| Problem::internal("an opening was not counted"))?,
         other => return Err(unexpected(&other)),
     };
@@ -228,7 +228,7 @@ pub async fn content(
     };
     let opened_ms = opened_at(&gateway, &hash, &opened)?;
     let found = view::sharing::link_for_reading(&*read, &hash, opened_ms, now)?;
-    let (link, version) = found.map_err(|denial| Problem::denied(denial, Code::LinkExpired))?;
+    let (link, version) = found.map_err(|denial| Problem::denied(denial, Code::Expired))?;
     if opened_ms.saturating_add(OPENING_MS) <= now {
         return Err(Problem::plain(Code::OpenFirst));
     }

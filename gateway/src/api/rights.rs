@@ -93,7 +93,7 @@ impl Right {
             }
             Self::Link { hash, opened_ms } => {
                 let found = view::sharing::link_for_reading(read, hash, *opened_ms, now_ms)?;
-                found.map(|_| ()).map_err(|denial| Problem::denied(denial, Code::LinkExpired))
+                found.map(|_| ()).map_err(|denial| Problem::denied(denial, Code::Expired))
             }
         }
     }

@@ -62,14 +62,6 @@ impl MemoryMetadata {
         *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = quorum;
     }
 
-    /// Puts bytes at a key past every command: what stands there by another part of the system.
-    ///
-    /// # Errors
-    /// Never in practice.
-    pub fn put(&self, key: Vec<u8>, bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.store.write(&Writes::from([(key, Some(bytes))]))
-    }
-
     fn propose_now(&self, command: Command) -> Result<Outcome, MetadataError> {
         let quorum = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if !*quorum {

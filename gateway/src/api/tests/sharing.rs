@@ -1,6 +1,5 @@
 //! Shares, links and attributes over HTTP, one promise a test.
 
-use kluis_raft::{keys, model::VaultId};
 use serde_json::json;
 
 use super::*;
@@ -12,11 +11,6 @@ impl World {
     async fn bob(&self, method: &str, uri: &str, body: &str) -> Reply {
         let request = Request::builder().method(method).uri(uri).header("authorization", format!("Bearer {}", self.other));
         self.send(request.header("content-type", "application/json"), body.to_owned()).await
-    }
-
-    async fn vaults(&self) -> (String, String) {
-        let id = |reply: Reply| reply.json()["vault_id"].as_str().unwrap().to_owned();
-        (id(self.call("GET", "/v1/me", &[], "").await), id(self.bob("GET", "/v1/me", "").await))
     }
 
     /// Makes Alice and Bob contacts, as people become it; by what id they know each other.

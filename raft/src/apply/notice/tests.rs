@@ -144,8 +144,7 @@ fn failures_are_shown_tried_again_ever_later_and_given_up() {
     webhook(&mut machine, 1);
     run(&mut machine, told(NoticeKind::ShareOffered));
     let mut tries = 0;
-    loop {
-        let DeliveryState::Waiting { next_ms } = deliveries(&machine)[0].state else { break };
+    while let DeliveryState::Waiting { next_ms } = deliveries(&machine)[0].state {
         machine.now = machine.now.max(next_ms);
         let claimed = claim(&mut machine, 10);
         if let Some(delivery) = claimed.first() {

@@ -113,7 +113,7 @@ impl World {
             draft: false,
         };
         let create = CreateShares { vault: vault(person), document: DocumentId(id.into()), shares: vec![share] };
-        self.0.run(Command::Sharing(Box::new(SharingCommand::Create(create))))
+        self.0.run(Command::Sharing { act: Box::new(SharingCommand::Create(create)), trail: Box::new(trail(1)) })
     }
 
     fn share(&self, person: u8, id: u8) -> Share {
