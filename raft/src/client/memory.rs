@@ -17,7 +17,7 @@ use crate::{
     command::{Command, NewNode, Request},
     model::NodeRole,
     outcome::Outcome,
-    store::{Read, Store, StoreError, Transaction, Writes, memory::MemoryStore},
+    store::{Read, Store, StoreError, Transaction, memory::MemoryStore},
 };
 
 /// One replica in memory.
