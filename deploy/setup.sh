@@ -48,7 +48,8 @@ need() { # package, reason, test...
 }
 # Programs that are not on everybody's PATH.
 has_system() { PATH="$PATH:/usr/sbin:/sbin" has "$1"; }
-has_aiosmtpd() { has python3 && python3 -c 'import aiosmtpd' 2>/dev/null; }
+# The system's Python, for which Debian's package is: the first one on the PATH may be another.
+has_aiosmtpd() { [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import aiosmtpd' 2>/dev/null; }
 has_compiler() { has gcc && has g++ && has make; }
 
 need build-essential "C and C++ compilers, for RocksDB and the crypto library" has_compiler

@@ -48,6 +48,8 @@ pub struct ClusterOptions<'a> {
     pub disks_per_node: u16,
     /// Code of documents, as `4+5`.
     pub code: &'a str,
+    /// Quota of each vault; `None` is the product's own default.
+    pub quota: Option<&'a str>,
     /// Settings of every node, as `KLUIS_SECTION_KEY` and the value's text. A demo keeps such variables from its
     /// nodes, so they are written into the nodes' configuration files.
     pub env: Vec<(String, String)>,
@@ -57,7 +59,7 @@ pub struct ClusterOptions<'a> {
 
 impl Default for ClusterOptions<'_> {
     fn default() -> Self {
-        Self { nodes_per_site: 3, disks_per_node: 2, code: "4+5", env: Vec::new(), variables: Vec::new() }
+        Self { nodes_per_site: 3, disks_per_node: 2, code: "4+5", quota: Some("5GB"), env: Vec::new(), variables: Vec::new() }
     }
 }
 
@@ -150,23 +152,14 @@ impl Cluster {
         let running = Running(dir.path().to_owned());
         let shape = [options.nodes_per_site.to_string(), options.disks_per_node.to_string(), ports.base.to_string()];
         let [nodes, disks, base] = shape.each_ref().map(String::as_str);
-        let begin = [
-            "demo",
-            "--detach",
-            "--base-port",
-            base,
-            "--nodes-per-site",
-            nodes,
-            "--disks-per-node",
-            disks,
-            "--code",
-            options.code,
-            "--quota",
-            "5GB",
-        ];
+        let begin = ["demo", "--detach", "--base-port", base, "--nodes-per-site", nodes, "--disks-per-node", disks, "--code", options.code];
         let set: Vec<String> = options.env.iter().map(|(name, value)| format!("{}={value}", setting(name))).collect();
-        let set = set.iter().flat_map(|setting| ["--set", setting.as_str()]);
-        expect_ready(dir.path(), &begin.into_iter().chain(set).collect::<Vec<_>>(), &options.variables);
+        let mut arguments: Vec<&str> = begin.to_vec();
+        if let Some(quota) = options.quota {
+            arguments.extend(["--quota", quota]);
+        }
+        arguments.extend(set.iter().flat_map(|setting| ["--set", setting.as_str()]));
+        expect_ready(dir.path(), &arguments, &options.variables);
         let demo = read_demo(dir.path());
         let ca = fs::read(demo["ca_file"].as_str().unwrap()).unwrap();
         let client = client(&ca);

@@ -47,9 +47,9 @@ impl Smtp {
     pub fn start(refusals: usize) -> Self {
         let dir = tempfile::Builder::new().prefix("kluis-smtp-").tempdir().expect("the temporary directory is writable");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/smtp/server.py");
-        let mut command = Command::new("python3");
+        let mut command = Command::new("/usr/bin/python3");
         command.arg(script).arg(dir.path()).arg(refusals.to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = command.spawn().unwrap_or_else(|e| panic!("`python3` cannot be run ({e}): deploy/setup.sh installs it"));
+        let mut process = command.spawn().unwrap_or_else(|e| panic!("`/usr/bin/python3` cannot be run ({e}): deploy/setup.sh installs it"));
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("a pipe")).read_line(&mut line).expect("the server speaks");
         let port = line.trim().parse().unwrap_or_else(|_| panic!("aiosmtpd does not start: deploy/setup.sh installs python3-aiosmtpd"));

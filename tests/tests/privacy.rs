@@ -48,7 +48,8 @@ impl World {
             // Small files, for all of them are searched.
             ("KLUIS_STORAGE_SEGMENT_BYTES".to_owned(), "16 MiB".to_owned()),
         ];
-        let cluster = Cluster::start_with(ClusterOptions { nodes_per_site: 1, disks_per_node: 3, env, ..ClusterOptions::default() });
+        let cluster =
+            Cluster::start_with(ClusterOptions { nodes_per_site: 1, disks_per_node: 3, quota: None, env, ..ClusterOptions::default() });
         let (alice, bob) = (Api::new(&cluster, cluster.sign_in(0)), Api::new(&cluster, cluster.sign_in(1)));
         Self { cluster, alice, bob, _files: files }
     }
@@ -331,7 +332,7 @@ async fn r74_what_happens_with_data_is_told_in_four_languages(world: &World) {
 async fn r19_a_full_vault_takes_not_a_byte_more(world: &World) {
     let carol = Api::new(&world.cluster, world.cluster.sign_in(2)).once();
     let limit = carol.me().await.unwrap()["quota"]["limit_bytes"].as_u64().unwrap();
-    assert_eq!(limit, 1_000_000_000);
+    assert_eq!(limit, 1_000_000_000, "what is published");
     // What would not fit is refused by its announced length, before a byte of it comes.
     let used = carol.put("one.txt", "x").await.unwrap().size;
     let wanted = (limit - used + 1).to_string();
