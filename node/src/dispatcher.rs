@@ -3,7 +3,7 @@
 //! Owns: the loop. Not: which deliveries are taken (`kluis_gateway::notify::plan`, pure), how one is sent
 //! (`kluis_gateway::notify`), nor what its result does (`kluis_raft::apply::outbox`).
 //! Holds: (1) a delivery is sent by who has its lease, so that it goes out at least once, and twice only when a gateway
-//! died or was slower than its lease; (2) at most [`AT_ONCE`] are on their way, and a receiver that does not answer holds
+//! died or was slower than its lease; (2) at most `AT_ONCE` are on their way, and a receiver that does not answer holds
 //! up nothing but its own; (3) without a majority nothing is sent: nobody could tell what was.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

@@ -2,7 +2,7 @@
 //!
 //! Owns: `Walk`. Not: the formats ([`super::archive`], [`super::pdf`]) and what a verdict is good for ([`super`]).
 //! Holds: (1) memory is bounded: a member is unpacked in pieces, and only one that is a container itself is held, all
-//! of them together within [`ScanLimits::held_bytes`]; (2) what is unpacked, how many members there are and how deep
+//! of them together within [`super::ScanLimits::held_bytes`]; (2) what is unpacked, how many members there are and how deep
 //! they lie is bounded over the whole walk; (3) what cannot be looked into is noted, and the walk goes on: there may
 //! be malware beside it.
 //! Why at all: clamd cuts large members off and calls the rest clean, and misses PDF attachments whose dictionary is

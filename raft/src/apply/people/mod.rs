@@ -1,6 +1,6 @@
 //! Commands about contacts, invitations, messages and request lists.
 //!
-//! Owns: dispatch, and who may act in which vault ([`authorise`]). Parts: [`invitations`], [`contacts`],
+//! Owns: dispatch, and who may act in which vault (`authorise`). Parts: [`invitations`], [`contacts`],
 //! [`messages`], [`requests`].
 //! Holds: (1) a contact begins and ends in both vaults at once, and its shares end with it; (2) what somebody who is
 //! blocked is told is what everybody is told whose invitation is over; (3) what an office's staff may do is looked up
