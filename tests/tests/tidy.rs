@@ -188,6 +188,14 @@ fn every_file_opens_by_saying_what_it_is() {
     assert_none(&broken, "a file opens with `//!`: what it is, what it owns, what holds (see CONTRIBUTING.md):");
 }
 
+/// The known bugs that show what the simulation finds (`make planted`) are a change of the code as it is.
+#[test]
+fn the_planted_bugs_still_fit() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let output = Command::new("git").args(["apply", "--check", "tests/planted/bugs.diff"]).current_dir(root).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn nothing_is_left_over() {
     // Put together here, so that this file does not find itself.

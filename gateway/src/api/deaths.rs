@@ -1,7 +1,7 @@
 //! `/v1/deaths`: a death is reported, or turns out to be wrong.
 //!
 //! Owns: who may report, and by what the person is named. Not: what opens then ([`kluis_raft::apply::sharing`]).
-//! Holds: only a service with `deaths:report`, or a notary, reports; a national number is in request bodies alone.
+//! Holds: only a notary, or a service with `deaths:report`, which nobody can make for themselves, reports; a national number is in request bodies alone.
 
 use std::sync::Arc;
 

@@ -17,7 +17,10 @@ use crate::{
     codec,
     command::ClosingCommand,
     keys::{self, Table},
-    model::{Account, AccountId, Closing, Contact, Event, EventKind, Invitation, Link, SessionId, TimeMs, Trail, Vault, VaultId},
+    model::{
+        Account, AccountId, Closing, Contact, Delivery, DeliveryState, Event, EventKind, Invitation, Link, SessionId, TimeMs, Trail, Vault,
+        VaultId,
+    },
     outcome::{ClosingOutcome, ClosingRefusal, Outcome, Refusal},
     store::{Read, StoreError, Transaction},
     view,
@@ -139,6 +142,12 @@ fn piece(tx: &mut Transaction<'_>, now: TimeMs, vault: VaultId) -> Result<bool, 
             && let Some(link) = codec::load::<Link>(tx, &key)?
         {
             tx.delete(keys::link_by_hash(&link.asked.hash));
+        }
+        if keys::table_of(&key) == Some(Table::Delivery as u8)
+            && let Some(delivery) = codec::load::<Delivery>(tx, &key)?
+            && let DeliveryState::Waiting { next_ms } = delivery.state
+        {
+            tx.delete(keys::delivery_due(delivery.target.channel(), next_ms, vault, delivery.id));
         }
         if keys::table_of(&key) == Some(Table::Invitation as u8)
             && let Some(invitation) = codec::load::<Invitation>(tx, &key)?
